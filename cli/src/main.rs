@@ -1,0 +1,2 @@
+//! zrepl.
+fn main() {}

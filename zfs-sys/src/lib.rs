@@ -1,0 +1,1 @@
+//! Declarations of libzfs_core, libnvpair and the ZFS ioctls.

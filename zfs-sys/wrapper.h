@@ -1,0 +1,2 @@
+#include <libzfs_core.h>
+#include <libnvpair.h>
