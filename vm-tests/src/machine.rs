@@ -1,0 +1,261 @@
+//! One QEMU: an image and what to add to it in, a guest that serves commands out. Dropping the machine kills it; so does the
+//! death of the harness (see [`crate::leash`]).
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::accel::Acceleration;
+use crate::agent;
+use crate::console::Console;
+use crate::cpio::Archive;
+use crate::guest::Guest;
+use crate::image::Image;
+use crate::shipping;
+
+/// A quiet host needs 15 s under emulation; one that compiles at the same time needed 60.
+const BOOT_LIMIT: Duration = Duration::from_secs(240);
+
+/// What one boot adds to its image.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) memory_mib: u32,
+    /// Programs and files for `/put`.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// Raw disk images: `/dev/vda`, `/dev/vdb`, …
+    pub(crate) disks: Vec<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            memory_mib: 2048,
+            files: Vec::new(),
+            disks: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Adds a file of the host under its own name.
+    pub(crate) fn put(&mut self, path: &Path) -> Result<()> {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .with_context(|| format!("{} has no usable name", path.display()))?;
+        let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        self.files.push((name.to_owned(), content));
+        Ok(())
+    }
+}
+
+/// A running guest with its QEMU.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    // Dropped first: closes the port before QEMU goes.
+    guest: Guest,
+    console: Console,
+    qemu: Qemu,
+    boot_time: Duration,
+}
+
+impl Machine {
+    /// Boots and waits until the guest serves commands.
+    pub(crate) fn boot(image: &Image, acceleration: Acceleration, options: &Options) -> Result<Self> {
+        let started = Instant::now();
+        let mut qemu = Qemu::start(image, acceleration, options, "")?;
+        let console = Console::new(qemu.directory.join("console.log"));
+        let deadline = started + BOOT_LIMIT;
+        let ready = qemu
+            .connect("agent.socket", deadline)
+            .and_then(|port| Guest::connect(port, console.clone(), deadline));
+        let guest = match ready {
+            Ok(guest) => guest,
+            Err(error) => {
+                let log = console.keep(&format!("boot-{}", image.version));
+                return Err(anyhow!(
+                    "{error:#}\nthe guest with OpenZFS {} did not start within {} s; QEMU said: {}\n{}\nconsole log: {}",
+                    image.version,
+                    BOOT_LIMIT.as_secs(),
+                    qemu.messages().trim(),
+                    console.tail(100),
+                    log.display(),
+                ));
+            }
+        };
+        Ok(Self {
+            guest,
+            console,
+            qemu: qemu,
+            boot_time: started.elapsed(),
+        })
+    }
+
+    pub(crate) fn guest(&self) -> &Guest {
+        &self.guest
+    }
+
+    pub(crate) fn console(&self) -> &Console {
+        &self.console
+    }
+
+    pub(crate) fn boot_time(&self) -> Duration {
+        self.boot_time
+    }
+
+    /// The serial line, for a person's shell.
+    pub(crate) fn serial(&mut self) -> Result<UnixStream> {
+        self.qemu
+            .connect("console.socket", Instant::now() + Duration::from_secs(5))
+    }
+
+    /// What a power failure does: QEMU gets SIGKILL, nothing in the guest is told.
+    pub(crate) fn cut_power(self) {
+        drop(self);
+    }
+}
+
+/// The process, its directory and the pipe that keeps it alive.
+#[derive(Debug)]
+pub(crate) struct Qemu {
+    leash: Child,
+    pub(crate) directory: PathBuf,
+}
+
+impl Qemu {
+    pub(crate) fn start(
+        image: &Image,
+        acceleration: Acceleration,
+        options: &Options,
+        kernel_arguments: &str,
+    ) -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("zrepl-vm-")
+            .tempdir()
+            .context("cannot create a temporary directory")?
+            .keep();
+        let leash = Self::spawn(image, acceleration, options, kernel_arguments, &directory);
+        match leash {
+            Ok(leash) => Ok(Self { leash, directory }),
+            Err(error) => {
+                fs::remove_dir_all(&directory).ok();
+                Err(error)
+            }
+        }
+    }
+
+    fn spawn(
+        image: &Image,
+        acceleration: Acceleration,
+        options: &Options,
+        kernel_arguments: &str,
+        directory: &Path,
+    ) -> Result<Child> {
+        let initrd = directory.join("initrd");
+        write_initrd(&initrd, image, &options.files)
+            .with_context(|| format!("cannot write {}; is the disk full?", initrd.display()))?;
+        let messages = File::create(directory.join("qemu.log")).context("cannot create a log for QEMU")?;
+        let own = PathBuf::from("/proc/self/exe");
+        let mut command = Command::new(own);
+        command
+            .arg("leash")
+            .arg("--remove")
+            .arg(directory)
+            .args(["--", "qemu-system-x86_64"]);
+        command
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args(["-machine", "q35,usb=off,vmport=off", "-smp", "2"])
+            .args(["-m", &options.memory_mib.to_string()])
+            .args(acceleration.arguments())
+            .arg("-kernel")
+            .arg(image.kernel())
+            .arg("-initrd")
+            .arg(&initrd)
+            .args([
+                "-append",
+                &format!(
+                    "console=ttyS0 quiet mitigations=off panic=-1 random.trust_cpu=on tsc=reliable {kernel_arguments}"
+                ),
+            ])
+            .args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"])
+            .arg("-chardev")
+            .arg(socket_option("agent", directory, None))
+            .args(["-device", &format!("virtserialport,chardev=agent,name={}", agent::PORT)])
+            .arg("-chardev")
+            .arg(socket_option("console", directory, Some("console.log")))
+            .args(["-serial", "chardev:console"]);
+        for disk in &options.disks {
+            command
+                .arg("-drive")
+                .arg(format!("file={},if=virtio,format=raw", disk.display()));
+        }
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::from(messages.try_clone().context("cannot share QEMU's log")?))
+            .stderr(Stdio::from(messages))
+            // Ctrl-C is for the harness; QEMU follows when the pipe closes.
+            .process_group(0)
+            .spawn()
+            .context("cannot start QEMU")
+    }
+
+    /// Connects to one of QEMU's sockets, which appear a moment after it starts.
+    fn connect(&mut self, name: &str, deadline: Instant) -> Result<UnixStream> {
+        let path = self.directory.join(name);
+        loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).with_context(|| format!("cannot connect to QEMU at {}", path.display()));
+                }
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
+            if !self.runs()? {
+                bail!("QEMU ended at once");
+            }
+        }
+    }
+
+    pub(crate) fn runs(&mut self) -> Result<bool> {
+        Ok(self.leash.try_wait().context("cannot wait for QEMU")?.is_none())
+    }
+
+    pub(crate) fn messages(&self) -> String {
+        fs::read_to_string(self.directory.join("qemu.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        drop(self.leash.stdin.take());
+        self.leash.wait().ok();
+        // The leash did it already unless QEMU had ended by itself.
+        fs::remove_dir_all(&self.directory).ok();
+    }
+}
+
+fn socket_option(id: &str, directory: &Path, log: Option<&str>) -> String {
+    let log = log.map_or_else(String::new, |name| format!(",logfile={}", directory.join(name).display()));
+    let path = directory.join(format!("{id}.socket"));
+    format!("socket,id={id},path={},server=on,wait=off{log}", path.display())
+}
+
+/// The image followed by an archive with the agent and this boot's files; the kernel unpacks both.
+fn write_initrd(path: &Path, image: &Image, files: &[(String, Vec<u8>)]) -> Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    io::copy(&mut File::open(image.initramfs())?, &mut out)?;
+    let mut archive = Archive::new(out);
+    archive.add_program("put/agent", shipping::agent()?)?;
+    for (name, content) in files {
+        archive.add_program(&format!("put/{name}"), content)?;
+    }
+    archive.finish()?.flush()?;
+    Ok(())
+}

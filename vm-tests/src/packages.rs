@@ -1,0 +1,131 @@
+//! The Debian packages that the host needs, installed from private apt settings: the host's own sources may lack `contrib`
+//! and backports, and are left as they are.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::image;
+use crate::sources::{self, Mirrors};
+
+/// What a command is about to do, and so what must be there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    /// Build images and run guests.
+    Guests,
+    /// Compile the workspace as well.
+    GuestsAndBuild,
+}
+
+const FOR_GUESTS: &[&str] = &["qemu-system-x86", "mmdebstrap", "binutils"];
+const FOR_BUILD: &[&str] = &["libzfslinux-dev", "libclang-dev", "pkg-config"];
+
+/// Installs what is missing; does nothing, and needs no root, when all is there.
+pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
+    let mut missing: Vec<&str> = FOR_GUESTS.to_vec();
+    if purpose == Purpose::GuestsAndBuild {
+        missing.extend(FOR_BUILD);
+    }
+    missing.retain(|package| !is_installed(package));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "these Debian packages are missing: {list}\ninstall them as root (libzfslinux-dev is in the component \
+             contrib), or run `cargo vm setup` as root once"
+        );
+    }
+    println!("installing Debian packages: {list}");
+    let suite = sources::host_suite()?;
+    let apt = Apt::prepare(&suite)?;
+    // bookworm's own QEMU conflicts with the qemu-utils of its backports, which many hosts have.
+    let (qemu, others): (Vec<&str>, Vec<&str>) = missing
+        .into_iter()
+        .partition(|package| suite == "bookworm" && package.starts_with("qemu"));
+    apt.install(None, &others)?;
+    apt.install(Some("bookworm-backports"), &qemu)
+}
+
+fn is_installed(package: &str) -> bool {
+    // Any numbered version serves as well as the metapackage. dpkg-query takes patterns.
+    let pattern = if package == "libclang-dev" {
+        "libclang-[1-9]*-dev"
+    } else {
+        package
+    };
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}\\n", pattern])
+        .stderr(Stdio::null())
+        .output()
+        .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).lines().any(|line| line == "installed"))
+}
+
+/// apt with sources and lists of its own.
+struct Apt {
+    options: Vec<String>,
+}
+
+impl Apt {
+    fn prepare(suite: &str) -> Result<Self> {
+        let directory = image::cache_directory()?.join("apt");
+        let lists = directory.join("lists");
+        fs::create_dir_all(lists.join("partial"))
+            .with_context(|| format!("cannot create {}; is the disk full?", lists.display()))?;
+        let sources = directory.join("sources.list");
+        fs::write(&sources, Mirrors::of_host().sources_list(suite))
+            .with_context(|| format!("cannot write {}", sources.display()))?;
+        let options = [
+            format!("Dir::Etc::SourceList={}", sources.display()),
+            "Dir::Etc::SourceParts=/dev/null".to_owned(),
+            format!("Dir::State::Lists={}", lists.display()),
+            "Acquire::Languages=none".to_owned(),
+            "DPkg::Lock::Timeout=300".to_owned(),
+        ];
+        let apt = Self {
+            options: options
+                .into_iter()
+                .flat_map(|option| ["-o".to_owned(), option])
+                .collect(),
+        };
+        apt.run(&["update"], &directory)?;
+        Ok(apt)
+    }
+
+    fn install(&self, release: Option<&str>, packages: &[&str]) -> Result<()> {
+        if packages.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+        if let Some(release) = release {
+            arguments.extend(["--target-release", release]);
+        }
+        arguments.extend(packages);
+        self.run(&arguments, Path::new("/"))
+    }
+
+    fn run(&self, arguments: &[&str], directory: &Path) -> Result<()> {
+        let output = Command::new("apt-get")
+            .arg("--quiet")
+            .args(&self.options)
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start apt-get; the test machines need a Debian host")?;
+        if !output.status.success() {
+            bail!(
+                "apt-get {} failed ({}); if it could not reach the mirror, check the network and /etc/apt:\n{}{}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(())
+    }
+}
