@@ -31,7 +31,11 @@ mod native {
         let bindings = bindgen::Builder::default()
             .header("wrapper.h")
             // The order pkg-config gives matters: libspl shadows system headers by include_next.
-            .clang_args(include_paths.iter().map(|path| format!("-I{}", path.display())))
+            .clang_args(
+                include_paths
+                    .iter()
+                    .map(|path| format!("-I{}", path.display())),
+            )
             .allowlist_function(LINKED)
             .allowlist_type("lzc_send_flags|lzc_dataset_type")
             // Pointers must unify with those of nvpair-sys, so its types are used throughout.
