@@ -11,7 +11,6 @@ mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs -o mode=1777,size=80% tmp /tmp
 ln -s /proc/self/fd /dev/fd
 mkdir -p /run/lock
-echo /bin/false >/proc/sys/kernel/hotplug 2>/dev/null
 
 if grep -q zrepl.probe /proc/cmdline; then
     echo "zrepl probe: userland runs"
@@ -24,7 +23,6 @@ modprobe -a virtio_pci virtio_blk virtio_console virtio_rng virtio_net
 echo "zrepl init: virtio loaded at $(cut -d' ' -f1 /proc/uptime)"
 modprobe zfs || echo "zrepl init: no zfs module"
 echo "zrepl init: zfs loaded at $(cut -d' ' -f1 /proc/uptime)"
-[ -x /put/prepare ] && /put/prepare
 
 if [ -d /put/loader ]; then
     /put/loader/ld.so --library-path /put/loader /put/agent agent &

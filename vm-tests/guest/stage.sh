@@ -34,12 +34,13 @@ while read -r file; do
     esac
     strip --strip-debug "$target"
 done </tmp/modules
-cp "/lib/modules/$kernel/modules.builtin" "/lib/modules/$kernel/modules.order" "$stage/usr/lib/modules/$kernel/"
+cp "/lib/modules/$kernel/modules.builtin" "/lib/modules/$kernel/modules.builtin.modinfo" \
+    "/lib/modules/$kernel/modules.order" "$stage/usr/lib/modules/$kernel/"
 depmod --basedir "$stage" "$kernel"
 
 # Programs with the libraries they are linked against. zinject is packaged with the test suite where it is packaged.
 if [ -n "${EXTRA_PACKAGE:-}" ] && ! command -v zinject >/dev/null; then
-    (cd /tmp && apt-get download "$EXTRA_PACKAGE" && dpkg-deb --extract "$EXTRA_PACKAGE"_*.deb extra) || true
+    (cd /tmp && apt-get download "$EXTRA_PACKAGE" && dpkg-deb --extract "${EXTRA_PACKAGE%%/*}"_*.deb extra) || true
     for found in $(find /tmp/extra -name zinject -type f); do
         cp "$found" /usr/sbin/zinject
     done

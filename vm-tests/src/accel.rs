@@ -30,12 +30,20 @@ impl Acceleration {
             Ok("tcg") => return Ok(Self::Emulation),
             _ => {}
         }
-        if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        if fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_err()
+        {
             return Ok(Self::Emulation);
         }
         let boot = boot_id();
         let path = image::cache_directory()?.join("acceleration");
-        if let Some(known) = fs::read_to_string(&path).ok().and_then(|text| Self::recall(&text, &boot)) {
+        if let Some(known) = fs::read_to_string(&path)
+            .ok()
+            .and_then(|text| Self::recall(&text, &boot))
+        {
             return Ok(known);
         }
         let found = probe(image)?;
@@ -48,7 +56,12 @@ impl Acceleration {
     pub(crate) fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Emulation => ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem-v1"],
+            Self::Emulation => [
+                "-accel",
+                "tcg,thread=multi,tb-size=512",
+                "-cpu",
+                "Nehalem-v1",
+            ],
         }
     }
 
@@ -111,7 +124,10 @@ mod tests {
     #[test]
     fn an_answer_holds_for_one_boot_only() {
         let text = Acceleration::Kvm.remember("boot-1");
-        assert_eq!(Acceleration::recall(&text, "boot-1"), Some(Acceleration::Kvm));
+        assert_eq!(
+            Acceleration::recall(&text, "boot-1"),
+            Some(Acceleration::Kvm)
+        );
         assert_eq!(Acceleration::recall(&text, "boot-2"), None);
         assert_eq!(Acceleration::recall("garbage", "garbage"), None);
         assert_eq!(Acceleration::recall(" tcg", ""), None);

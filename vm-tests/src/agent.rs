@@ -41,7 +41,12 @@ pub(crate) fn serve() -> Result<()> {
     out.send(Kind::Ready, 0, facts.to_string().as_bytes())?;
 
     let running = Table::default();
-    while let Some(Frame { kind, command, payload }) = frame::read(&mut input).context("cannot read from the port")? {
+    while let Some(Frame {
+        kind,
+        command,
+        payload,
+    }) = frame::read(&mut input).context("cannot read from the port")?
+    {
         match kind {
             Kind::Start => {
                 if let Err(error) = start(&payload, command, &out, &running) {
@@ -60,7 +65,9 @@ pub(crate) fn serve() -> Result<()> {
                     kill_process_group(running.pid, Signal::KILL).ok();
                 }
             }
-            Kind::Ready | Kind::Stdout | Kind::Stderr | Kind::Exit => bail!("the harness sent a frame of the agent"),
+            Kind::Ready | Kind::Stdout | Kind::Stderr | Kind::Exit => {
+                bail!("the harness sent a frame of the agent")
+            }
         }
     }
     Ok(())
@@ -102,7 +109,9 @@ fn start(request: &[u8], command: u32, out: &Port, running: &Table) -> Result<()
     for (name, value) in request["env"].as_object().into_iter().flatten() {
         child.env(name, value.as_str().unwrap_or_default());
     }
-    let mut child = child.spawn().with_context(|| format!("cannot start {program}"))?;
+    let mut child = child
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
     let pid = Pid::from_child(&child);
     let (stdin, input) = mpsc::channel();
     if let Some(pipe) = child.stdin.take() {
@@ -120,7 +129,8 @@ fn start(request: &[u8], command: u32, out: &Port, running: &Table) -> Result<()
             Err(error) => json!({ "error": error.to_string() }),
         };
         // Without the harness there is nobody to tell.
-        out.send(Kind::Exit, command, status.to_string().as_bytes()).ok();
+        out.send(Kind::Exit, command, status.to_string().as_bytes())
+            .ok();
     });
     Ok(())
 }
@@ -149,7 +159,13 @@ fn finish(child: &mut Child, command: u32, out: &Port) -> io::Result<ExitStatus>
     Ok(status)
 }
 
-fn forward(mut pipe: impl Read + Send + 'static, kind: Kind, command: u32, out: Port, done: Sender<()>) {
+fn forward(
+    mut pipe: impl Read + Send + 'static,
+    kind: Kind,
+    command: u32,
+    out: Port,
+    done: Sender<()>,
+) {
     thread::spawn(move || {
         let _done = done;
         let mut buffer = vec![0; frame::MAX_PAYLOAD];

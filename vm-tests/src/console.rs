@@ -2,7 +2,7 @@
 //! stops answering.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::image;
 
@@ -17,7 +17,10 @@ impl Console {
     }
 
     pub(crate) fn text(&self) -> String {
-        fs::read(&self.path).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).replace('\r', ""))
+        fs::read(&self.path).map_or_else(
+            |_| String::new(),
+            |bytes| String::from_utf8_lossy(&bytes).replace('\r', ""),
+        )
     }
 
     /// The last lines, each marked, for a failure message.
@@ -27,25 +30,25 @@ impl Console {
 
     /// Copies the log to where it outlives the guest, and says where that is.
     pub(crate) fn keep(&self, name: &str) -> PathBuf {
-        let directory = image::cache_directory().map_or_else(|_| std::env::temp_dir(), |cache| cache.join("logs"));
+        let directory = image::cache_directory()
+            .map_or_else(|_| std::env::temp_dir(), |cache| cache.join("logs"));
         let kept = directory.join(format!("{name}.console.log"));
         match fs::create_dir_all(&directory).and_then(|()| fs::copy(&self.path, &kept)) {
             Ok(_) => kept,
             Err(_) => self.path.clone(),
         }
     }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 fn last_lines(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..]
-        .iter()
-        .map(|line| format!("console| {line}\n"))
-        .collect()
+    let mut marked = String::new();
+    for line in &all[all.len().saturating_sub(lines)..] {
+        marked.push_str("console| ");
+        marked.push_str(line);
+        marked.push('\n');
+    }
+    marked
 }
 
 #[cfg(test)]

@@ -32,7 +32,11 @@ impl<W: Write> Archive<W> {
     fn add_below(&mut self, root: &Path, relative: &Path) -> Result<()> {
         let directory = root.join(relative);
         let mut names = fs::read_dir(&directory)
-            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>())
+            .and_then(|entries| {
+                entries
+                    .map(|entry| Ok(entry?.file_name()))
+                    .collect::<io::Result<Vec<_>>>()
+            })
             .with_context(|| format!("cannot read {}", directory.display()))?;
         names.sort();
         for name in names {
@@ -47,10 +51,12 @@ impl<W: Write> Archive<W> {
                 self.entry(name, DIRECTORY | permissions, &[])?;
                 self.add_below(root, &relative)?;
             } else if metadata.is_symlink() {
-                let target = fs::read_link(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let target = fs::read_link(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
                 self.entry(name, SYMLINK | 0o777, target.as_os_str().as_bytes())?;
             } else if metadata.is_file() {
-                let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let content =
+                    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
                 self.entry(name, REGULAR | permissions, &content)?;
             }
         }
@@ -67,12 +73,26 @@ impl<W: Write> Archive<W> {
 
     fn entry(&mut self, name: &[u8], mode: u32, content: &[u8]) -> io::Result<()> {
         self.entries += 1;
-        let size =
-            u32::try_from(content.len()).map_err(|_| io::Error::other("a file of an initramfs must be below 4 GiB"))?;
+        let size = u32::try_from(content.len())
+            .map_err(|_| io::Error::other("a file of an initramfs must be below 4 GiB"))?;
         let name_size = u32::try_from(name.len() + 1).map_err(io::Error::other)?;
         // The fields of "newc": ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor,
         // namesize, check.
-        let fields = [self.entries, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0];
+        let fields = [
+            self.entries,
+            mode,
+            0,
+            0,
+            1,
+            0,
+            size,
+            0,
+            0,
+            0,
+            0,
+            name_size,
+            0,
+        ];
         self.out.write_all(b"070701")?;
         for field in fields {
             write!(self.out, "{field:08x}")?;

@@ -51,10 +51,17 @@ pub(crate) struct Frame {
 }
 
 /// Writes one frame with a single `write`, so that frames of different threads cannot mix under the caller's lock.
-pub(crate) fn write(out: &mut impl Write, kind: Kind, command: u32, payload: &[u8]) -> io::Result<()> {
+pub(crate) fn write(
+    out: &mut impl Write,
+    kind: Kind,
+    command: u32,
+    payload: &[u8],
+) -> io::Result<()> {
     let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
     if payload.len() > MAX_PAYLOAD {
-        return Err(io::Error::other(format!("a frame of {length} bytes is too long")));
+        return Err(io::Error::other(format!(
+            "a frame of {length} bytes is too long"
+        )));
     }
     let mut bytes = Vec::with_capacity(HEADER + payload.len());
     bytes.push(kind as u8);
@@ -73,8 +80,12 @@ pub(crate) fn read(input: &mut impl Read) -> io::Result<Option<Frame>> {
     }
     input.read_exact(&mut header[1..])?;
     let [kind, a, b, c, d, length @ ..] = header;
-    let kind = Kind::from_byte(kind)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("frame of unknown kind {kind}")))?;
+    let kind = Kind::from_byte(kind).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("frame of unknown kind {kind}"),
+        )
+    })?;
     let length = u32::from_be_bytes(length) as usize;
     if length > MAX_PAYLOAD {
         return Err(io::Error::new(
@@ -102,7 +113,10 @@ mod tests {
         write(&mut wire, Kind::Stdin, 0x0102_0304, &[9; MAX_PAYLOAD]).unwrap();
         let mut input = wire.as_slice();
         let first = read(&mut input).unwrap().unwrap();
-        assert_eq!((first.kind, first.command, first.payload), (Kind::Start, 7, b"{}".to_vec()));
+        assert_eq!(
+            (first.kind, first.command, first.payload),
+            (Kind::Start, 7, b"{}".to_vec())
+        );
         let second = read(&mut input).unwrap().unwrap();
         assert_eq!((second.kind, second.command), (Kind::Stdin, 0x0102_0304));
         assert_eq!(second.payload.len(), MAX_PAYLOAD);

@@ -4,10 +4,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +24,9 @@ pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 /// How long the guest may take to report the end of a command that was killed.
 const KILL_GRACE: Duration = Duration::from_secs(10);
 
+/// How often a waiting caller is asked whether it still wants to.
+const POLL: Duration = Duration::from_millis(100);
+
 /// Shared by scenarios: commands may run at the same time.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -42,7 +43,9 @@ type Routes = Arc<Mutex<HashMap<u32, Sender<Frame>>>>;
 impl Guest {
     /// Waits for the agent's first words.
     pub(crate) fn connect(port: UnixStream, console: Console, deadline: Instant) -> Result<Self> {
-        let mut input = port.try_clone().context("cannot duplicate the agent's socket")?;
+        let mut input = port
+            .try_clone()
+            .context("cannot duplicate the agent's socket")?;
         let remaining = deadline.saturating_duration_since(Instant::now());
         input
             .set_read_timeout(Some(remaining.max(Duration::from_secs(1))))
@@ -56,7 +59,8 @@ impl Guest {
         input
             .set_read_timeout(None)
             .context("cannot lift the limit on the agent's socket")?;
-        let facts = serde_json::from_slice(&ready.payload).context("the agent's first words are not JSON")?;
+        let facts = serde_json::from_slice(&ready.payload)
+            .context("the agent's first words are not JSON")?;
         let routes = Routes::default();
         let table = Arc::clone(&routes);
         thread::spawn(move || {
@@ -93,7 +97,10 @@ impl Guest {
         self.run(["sh", "-euc", script])
     }
 
-    pub(crate) fn command<S: Into<String>>(&self, argv: impl IntoIterator<Item = S>) -> Command<'_> {
+    pub(crate) fn command<S: Into<String>>(
+        &self,
+        argv: impl IntoIterator<Item = S>,
+    ) -> Command<'_> {
         Command {
             guest: self,
             argv: argv.into_iter().map(Into::into).collect(),
@@ -103,26 +110,9 @@ impl Guest {
         }
     }
 
-    /// Copies a file of the host to an absolute path in the guest, executable.
-    pub(crate) fn put(&self, host: &Path, guest: &str) -> Result<()> {
-        let mut content = Vec::new();
-        File::open(host)
-            .and_then(|mut file| file.read_to_end(&mut content))
-            .with_context(|| format!("cannot read {}", host.display()))?;
-        self.command(["sh", "-euc", "cat >\"$0\"; chmod 755 \"$0\"", guest])
-            .stdin(content)
-            .run()?
-            .ok()?;
-        Ok(())
-    }
-
-    /// The content of a file in the guest.
-    pub(crate) fn get(&self, guest: &str) -> Result<Vec<u8>> {
-        Ok(self.run(["cat", guest])?.ok()?.stdout)
-    }
-
     fn send(&self, kind: Kind, command: u32, payload: &[u8]) -> Result<()> {
-        frame::write(&mut *lock(&self.port), kind, command, payload).map_err(|error| self.gone(&error.to_string()))
+        frame::write(&mut *lock(&self.port), kind, command, payload)
+            .map_err(|error| self.gone(&error.to_string()))
     }
 
     fn gone(&self, why: &str) -> anyhow::Error {
@@ -180,7 +170,8 @@ impl<'a> Command<'a> {
             limit: self.limit,
             over: false,
         };
-        self.guest.send(Kind::Start, id, request.to_string().as_bytes())?;
+        self.guest
+            .send(Kind::Start, id, request.to_string().as_bytes())?;
         for chunk in self.stdin.chunks(frame::MAX_PAYLOAD) {
             self.guest.send(Kind::Stdin, id, chunk)?;
         }
@@ -213,7 +204,26 @@ impl Running<'_> {
         self.wait_with(|_, _| ())
     }
 
-    pub(crate) fn wait_with(mut self, mut observe: impl FnMut(Stream, &[u8])) -> Result<Output> {
+    pub(crate) fn wait_with(self, observe: impl FnMut(Stream, &[u8])) -> Result<Output> {
+        self.drive(observe, || false)?
+            .context("a command that nobody left was left")
+    }
+
+    /// Waits until the command ends, or until the caller has had enough: then there is no output, and it is killed.
+    pub(crate) fn wait_until(self, enough: impl FnMut() -> bool) -> Result<Option<Output>> {
+        self.drive(|_, _| (), enough)
+    }
+
+    /// Lets the command run on unobserved.
+    pub(crate) fn leave(mut self) {
+        self.over = true;
+    }
+
+    fn drive(
+        mut self,
+        mut observe: impl FnMut(Stream, &[u8]),
+        mut enough: impl FnMut() -> bool,
+    ) -> Result<Option<Output>> {
         let mut output = Output {
             words: self.words.clone(),
             stdout: Vec::new(),
@@ -223,9 +233,13 @@ impl Running<'_> {
         let mut deadline = self.deadline;
         let mut killed = false;
         loop {
+            if enough() {
+                return Ok(None);
+            }
             let remaining = deadline.saturating_duration_since(Instant::now());
-            let frame = match self.frames.recv_timeout(remaining) {
+            let frame = match self.frames.recv_timeout(remaining.min(POLL)) {
                 Ok(frame) => frame,
+                Err(RecvTimeoutError::Timeout) if remaining > POLL => continue,
                 Err(RecvTimeoutError::Timeout) if killed => break,
                 Err(RecvTimeoutError::Timeout) => {
                     self.guest.send(Kind::Kill, self.id, &[])?;
@@ -234,7 +248,7 @@ impl Running<'_> {
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(self.guest.gone(&format!("while it ran: {}", self.words))).context(output);
+                    return Err(self.guest.gone(&format!("while it ran this:\n{output}")));
                 }
             };
             match frame.kind {
@@ -255,15 +269,13 @@ impl Running<'_> {
             }
         }
         if killed {
-            return Err(anyhow!(
-                "killed after its limit of {} s: {}\n{}",
+            bail!(
+                "killed after its limit of {} s: {output}{}",
                 self.limit.as_secs(),
-                self.words,
                 self.guest.console.tail(100)
-            ))
-            .context(output);
+            );
         }
-        Ok(output)
+        Ok(Some(output))
     }
 }
 
@@ -286,11 +298,16 @@ pub(crate) enum End {
 
 impl End {
     fn parse(payload: &[u8]) -> Result<Self> {
-        let status: Value = serde_json::from_slice(payload).context("the agent's report is not JSON")?;
+        let status: Value =
+            serde_json::from_slice(payload).context("the agent's report is not JSON")?;
         if let Some(error) = status["error"].as_str() {
             bail!("{error}");
         }
-        let number = |name: &str| status[name].as_i64().and_then(|number| i32::try_from(number).ok());
+        let number = |name: &str| {
+            status[name]
+                .as_i64()
+                .and_then(|number| i32::try_from(number).ok())
+        };
         match (number("code"), number("signal")) {
             (Some(code), _) => Ok(Self::Code(code)),
             (None, Some(signal)) => Ok(Self::Signal(signal)),
@@ -320,7 +337,9 @@ impl Output {
 
     /// Standard output as text without its last newline.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).trim_end_matches('\n').to_owned()
+        String::from_utf8_lossy(&self.stdout)
+            .trim_end_matches('\n')
+            .to_owned()
     }
 
     /// What a shell would have in `$?`.
@@ -352,7 +371,10 @@ impl fmt::Display for Output {
 pub(crate) fn print_through(stream: Stream, bytes: &[u8]) {
     // A closed terminal is no reason to fail a test.
     match stream {
-        Stream::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()).ok(),
+        Stream::Stdout => io::stdout()
+            .write_all(bytes)
+            .and_then(|()| io::stdout().flush())
+            .ok(),
         Stream::Stderr => io::stderr().write_all(bytes).ok(),
     };
 }

@@ -68,10 +68,17 @@ pub(crate) fn ensure(versions: &[ZfsVersion]) -> Result<Vec<Image>> {
     let mut images = Vec::new();
     for pair in versions.chunks(2) {
         let built: Vec<Result<Image>> = thread::scope(|scope| {
-            let builds: Vec<_> = pair.iter().map(|version| scope.spawn(|| ensure_one(*version))).collect();
+            let builds: Vec<_> = pair
+                .iter()
+                .map(|version| scope.spawn(|| ensure_one(*version)))
+                .collect();
             builds
                 .into_iter()
-                .map(|build| build.join().unwrap_or_else(|_| Err(anyhow!("the build panicked"))))
+                .map(|build| {
+                    build
+                        .join()
+                        .unwrap_or_else(|_| Err(anyhow!("the build panicked")))
+                })
                 .collect()
         });
         for image in built {
@@ -93,12 +100,15 @@ fn ensure_one(version: ZfsVersion) -> Result<Image> {
         return Ok(image);
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("the guest image for OpenZFS {version} is not in the cache; run `cargo vm setup` as root once");
+        bail!(
+            "the guest image for OpenZFS {version} is not in the cache; run `cargo vm setup` as root once"
+        );
     }
     fs::create_dir_all(cache.join("logs"))
         .with_context(|| format!("cannot create {}; is the disk full?", cache.display()))?;
     let lock_path = cache.join(format!("{key}.lock"));
-    let lock = File::create(&lock_path).with_context(|| format!("cannot create {}", lock_path.display()))?;
+    let lock = File::create(&lock_path)
+        .with_context(|| format!("cannot create {}", lock_path.display()))?;
     lock.lock()
         .with_context(|| format!("cannot lock {}", lock_path.display()))?;
     // Another run may have finished it while this one waited.
@@ -134,8 +144,11 @@ fn ensure_one(version: ZfsVersion) -> Result<Image> {
 
 fn build(recipe: &Recipe, building: &Path, log: &Path) -> Result<()> {
     let sources = building.join("sources.list");
-    fs::write(&sources, Mirrors::of_host().guest_sources_list(recipe.suite))
-        .with_context(|| format!("cannot write {}; is the disk full?", sources.display()))?;
+    fs::write(
+        &sources,
+        Mirrors::of_host().guest_sources_list(recipe.suite),
+    )
+    .with_context(|| format!("cannot write {}; is the disk full?", sources.display()))?;
     let root = building.join("root");
     let mut bootstrap = Command::new("mmdebstrap");
     bootstrap
@@ -166,11 +179,16 @@ fn build(recipe: &Recipe, building: &Path, log: &Path) -> Result<()> {
     logged(install, log, true, "install and compile OpenZFS")?;
 
     let mut stage = in_chroot(&root, "sh /stage.sh");
-    stage.envs(Recipe::stage_environment());
+    stage.envs(recipe.stage_environment());
     logged(stage, log, true, "collect the guest's files")?;
 
     let image = building.join("image");
-    pack(&root, &image).with_context(|| format!("cannot write the image to {}; is the disk full?", image.display()))
+    pack(&root, &image).with_context(|| {
+        format!(
+            "cannot write the image to {}; is the disk full?",
+            image.display()
+        )
+    })
 }
 
 fn pack(root: &Path, image: &Path) -> Result<()> {
@@ -178,7 +196,6 @@ fn pack(root: &Path, image: &Path) -> Result<()> {
     fs::copy(root.join("guest-kernel"), image.join("kernel"))?;
     fs::copy(root.join("facts"), image.join("facts"))?;
     let mut archive = Archive::new(BufWriter::new(File::create(image.join("initramfs"))?));
-    archive.add_program("init", Recipe::init_script().as_bytes())?;
     archive.add_tree(&root.join("stage"))?;
     archive.finish()?;
     Ok(())
@@ -212,7 +229,12 @@ fn logged(mut command: Command, log: &Path, append: bool, what: &str) -> Result<
         .stdout(file)
         .stderr(errors)
         .status()
-        .with_context(|| format!("cannot {what}: cannot start {}", command.get_program().display()))?;
+        .with_context(|| {
+            format!(
+                "cannot {what}: cannot start {}",
+                command.get_program().display()
+            )
+        })?;
     if status.success() {
         return Ok(());
     }
@@ -228,7 +250,8 @@ fn logged(mut command: Command, log: &Path, append: bool, what: &str) -> Result<
 }
 
 fn check_space(cache: &Path) -> Result<()> {
-    let space = rustix::fs::statvfs(cache).with_context(|| format!("cannot inspect {}", cache.display()))?;
+    let space = rustix::fs::statvfs(cache)
+        .with_context(|| format!("cannot inspect {}", cache.display()))?;
     let free_mib = space.f_bavail * space.f_frsize / (1024 * 1024);
     if free_mib < BUILD_SPACE_MIB {
         bail!(

@@ -29,7 +29,9 @@ pub(crate) fn hold(remove: Option<PathBuf>, command: &[String]) -> Result<u8> {
         if let Some(status) = child.try_wait().context("cannot wait for the child")? {
             break Some(status);
         }
-        if release.recv_timeout(Duration::from_millis(50)) == Err(std::sync::mpsc::RecvTimeoutError::Disconnected) {
+        if release.recv_timeout(Duration::from_millis(50))
+            == Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
+        {
             child.kill().ok();
             child.wait().ok();
             break None;
@@ -38,5 +40,7 @@ pub(crate) fn hold(remove: Option<PathBuf>, command: &[String]) -> Result<u8> {
     if let (None, Some(directory)) = (status, remove) {
         fs::remove_dir_all(directory).ok();
     }
-    Ok(status.and_then(|status| status.code()).map_or(1, |code| u8::try_from(code).unwrap_or(1)))
+    Ok(status
+        .and_then(|status| status.code())
+        .map_or(1, |code| u8::try_from(code).unwrap_or(1)))
 }

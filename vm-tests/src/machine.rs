@@ -18,10 +18,13 @@ use crate::console::Console;
 use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::image::Image;
-use crate::shipping;
+use crate::shipping::{self, Loader};
 
 /// A quiet host needs 15 s under emulation; one that compiles at the same time needed 60.
 const BOOT_LIMIT: Duration = Duration::from_secs(240);
+
+/// PID 1. Not part of the image, so that a change to it rebuilds nothing.
+const INIT_SCRIPT: &str = include_str!("../guest/init.sh");
 
 /// What one boot adds to its image.
 #[derive(Clone, Debug)]
@@ -64,11 +67,16 @@ pub(crate) struct Machine {
     console: Console,
     qemu: Qemu,
     boot_time: Duration,
+    loader: Loader,
 }
 
 impl Machine {
     /// Boots and waits until the guest serves commands.
-    pub(crate) fn boot(image: &Image, acceleration: Acceleration, options: &Options) -> Result<Self> {
+    pub(crate) fn boot(
+        image: &Image,
+        acceleration: Acceleration,
+        options: &Options,
+    ) -> Result<Self> {
         let started = Instant::now();
         let mut qemu = Qemu::start(image, acceleration, options, "")?;
         let console = Console::new(qemu.directory.join("console.log"));
@@ -93,8 +101,9 @@ impl Machine {
         Ok(Self {
             guest,
             console,
-            qemu: qemu,
+            qemu,
             boot_time: started.elapsed(),
+            loader: Loader::for_image(image),
         })
     }
 
@@ -108,6 +117,11 @@ impl Machine {
 
     pub(crate) fn boot_time(&self) -> Duration {
         self.boot_time
+    }
+
+    /// The command line of a program of the host that was put into the guest under this name.
+    pub(crate) fn host_program(&self, name: &str) -> Vec<String> {
+        self.loader.command(name)
     }
 
     /// The serial line, for a person's shell.
@@ -161,7 +175,8 @@ impl Qemu {
         let initrd = directory.join("initrd");
         write_initrd(&initrd, image, &options.files)
             .with_context(|| format!("cannot write {}; is the disk full?", initrd.display()))?;
-        let messages = File::create(directory.join("qemu.log")).context("cannot create a log for QEMU")?;
+        let messages =
+            File::create(directory.join("qemu.log")).context("cannot create a log for QEMU")?;
         let own = PathBuf::from("/proc/self/exe");
         let mut command = Command::new(own);
         command
@@ -198,7 +213,9 @@ impl Qemu {
         }
         command
             .stdin(Stdio::piped())
-            .stdout(Stdio::from(messages.try_clone().context("cannot share QEMU's log")?))
+            .stdout(Stdio::from(
+                messages.try_clone().context("cannot share QEMU's log")?,
+            ))
             .stderr(Stdio::from(messages))
             // Ctrl-C is for the harness; QEMU follows when the pipe closes.
             .process_group(0)
@@ -213,7 +230,8 @@ impl Qemu {
             match UnixStream::connect(&path) {
                 Ok(stream) => return Ok(stream),
                 Err(error) if Instant::now() > deadline => {
-                    return Err(error).with_context(|| format!("cannot connect to QEMU at {}", path.display()));
+                    return Err(error)
+                        .with_context(|| format!("cannot connect to QEMU at {}", path.display()));
                 }
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
@@ -224,7 +242,11 @@ impl Qemu {
     }
 
     pub(crate) fn runs(&mut self) -> Result<bool> {
-        Ok(self.leash.try_wait().context("cannot wait for QEMU")?.is_none())
+        Ok(self
+            .leash
+            .try_wait()
+            .context("cannot wait for QEMU")?
+            .is_none())
     }
 
     pub(crate) fn messages(&self) -> String {
@@ -242,17 +264,29 @@ impl Drop for Qemu {
 }
 
 fn socket_option(id: &str, directory: &Path, log: Option<&str>) -> String {
-    let log = log.map_or_else(String::new, |name| format!(",logfile={}", directory.join(name).display()));
+    let log = log.map_or_else(String::new, |name| {
+        format!(",logfile={}", directory.join(name).display())
+    });
     let path = directory.join(format!("{id}.socket"));
-    format!("socket,id={id},path={},server=on,wait=off{log}", path.display())
+    format!(
+        "socket,id={id},path={},server=on,wait=off{log}",
+        path.display()
+    )
 }
 
-/// The image followed by an archive with the agent and this boot's files; the kernel unpacks both.
+/// The image followed by an archive with init, the agent and this boot's files; the kernel unpacks both.
 fn write_initrd(path: &Path, image: &Image, files: &[(String, Vec<u8>)]) -> Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     io::copy(&mut File::open(image.initramfs())?, &mut out)?;
     let mut archive = Archive::new(out);
+    archive.add_program("init", INIT_SCRIPT.as_bytes())?;
     archive.add_program("put/agent", shipping::agent()?)?;
+    if let Loader::OfHost = Loader::for_image(image) {
+        archive.add_directory("put/loader")?;
+        for (name, content) in shipping::host_libraries()? {
+            archive.add_program(&format!("put/loader/{name}"), &content)?;
+        }
+    }
     for (name, content) in files {
         archive.add_program(&format!("put/{name}"), content)?;
     }

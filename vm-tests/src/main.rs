@@ -6,23 +6,31 @@ mod console;
 mod cpio;
 mod frame;
 mod guest;
+mod host;
 mod image;
 mod leash;
 mod machine;
 mod packages;
+mod program;
 mod recipe;
+mod scenario;
 mod shell;
 mod shipping;
 mod sources;
+mod summary;
+mod terminal;
+mod test;
+mod workspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::packages::Purpose;
 use crate::recipe::ZfsVersion;
+use crate::test::TestArguments;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo vm", about = "Test machines with real OpenZFS")]
@@ -54,6 +62,24 @@ enum Command {
         #[arg(long, value_name = "MIB", default_value_t = 2048)]
         memory: u32,
     },
+    /// Check the workspace, run unit tests, then everything that needs real ZFS
+    Test(#[command(flatten)] TestArguments),
+    /// Run the demo of zfs-safe in a guest
+    Demo {
+        /// OpenZFS version of the guest
+        #[arg(long, default_value = "2.3")]
+        zfs: ZfsVersion,
+        /// Open a shell in the guest afterwards
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Measure in a guest
+    Bench {
+        what: Bench,
+        /// OpenZFS version of the guest
+        #[arg(long, default_value = "2.3")]
+        zfs: ZfsVersion,
+    },
     #[command(hide = true)]
     Agent,
     #[command(hide = true)]
@@ -65,6 +91,12 @@ enum Command {
     },
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Bench {
+    /// The operations of zfs-safe
+    Zfs,
+}
+
 /// One version, or all of them.
 #[derive(Clone, Debug)]
 struct Versions(Vec<ZfsVersion>);
@@ -73,7 +105,7 @@ fn parse_versions(text: &str) -> Result<Versions, String> {
     if text == "all" {
         return Ok(Versions(ZfsVersion::ALL.to_vec()));
     }
-    <ZfsVersion as clap::ValueEnum>::from_str(text, false)
+    <ZfsVersion as ValueEnum>::from_str(text, false)
         .map(|version| Versions(vec![version]))
         .map_err(|_| "expected 2.1, 2.3, 2.4 or all".to_owned())
 }
@@ -108,6 +140,12 @@ fn run(command: Command) -> Result<ExitCode> {
             put,
             memory,
         } => shell::run(zfs, command.as_deref(), &put, memory),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Demo { zfs, keep } => program::run(program::DEMO, zfs, keep),
+        Command::Bench {
+            what: Bench::Zfs,
+            zfs,
+        } => program::run(program::BENCH_ZFS, zfs, false),
         Command::Agent => agent::serve().map(|()| ExitCode::SUCCESS),
         Command::Leash { remove, command } => leash::hold(remove, &command).map(ExitCode::from),
     }

@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 const REVISION: &str = "1";
 
 const STAGE_SCRIPT: &str = include_str!("../guest/stage.sh");
-const INIT_SCRIPT: &str = include_str!("../guest/init.sh");
 
 /// The OpenZFS release families that guests exist for.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, ValueEnum)]
@@ -79,6 +78,7 @@ impl Recipe {
         "kmod",
         "busybox-static",
         "iproute2",
+        "strace",
         "xz-utils",
         "zstd",
     ];
@@ -94,7 +94,8 @@ impl Recipe {
         "virtio_rng",
     ];
 
-    const OPTIONAL_MODULES: &'static [&'static str] = &["tls", "veth", "sch_netem", "sch_tbf", "loop", "rtc_cmos"];
+    const OPTIONAL_MODULES: &'static [&'static str] =
+        &["tls", "veth", "sch_netem", "sch_tbf", "loop", "rtc_cmos"];
 
     const PROGRAMS: &'static [&'static str] = &[
         "zfs",
@@ -106,28 +107,33 @@ impl Recipe {
         "busybox",
         "ip",
         "tc",
+        "strace",
     ];
 
     /// Loaded with `dlopen`, so `ldd` does not show them: `zfs send` aborts in `pthread_cancel` without libgcc_s.
-    const LIBRARIES: &'static [&'static str] = &["libgcc_s.so.1", "libm.so.6", "librt.so.1", "libpthread.so.0"];
+    const LIBRARIES: &'static [&'static str] = &[
+        "libgcc_s.so.1",
+        "libm.so.6",
+        "librt.so.1",
+        "libpthread.so.0",
+    ];
 
     /// The variables of `guest/stage.sh`.
-    pub(crate) fn stage_environment() -> [(&'static str, String); 5] {
+    pub(crate) fn stage_environment(&self) -> [(&'static str, String); 5] {
         [
             ("MODULES", Self::MODULES.join(" ")),
             ("OPTIONAL_MODULES", Self::OPTIONAL_MODULES.join(" ")),
             ("PROGRAMS", Self::PROGRAMS.join(" ")),
             ("LIBRARIES", Self::LIBRARIES.join(" ")),
-            ("EXTRA_PACKAGE", "zfs-test".to_owned()),
+            (
+                "EXTRA_PACKAGE",
+                format!("zfs-test/{}", self.zfs_suite.unwrap_or(self.suite)),
+            ),
         ]
     }
 
     pub(crate) fn stage_script() -> &'static str {
         STAGE_SCRIPT
-    }
-
-    pub(crate) fn init_script() -> &'static str {
-        INIT_SCRIPT
     }
 
     /// Names the image in the cache: the family for people, the hash for the machine.
@@ -144,18 +150,17 @@ impl Recipe {
         for package in Self::BASE_PACKAGES.iter().chain(Self::ZFS_PACKAGES) {
             part(package);
         }
-        for (name, value) in Self::stage_environment() {
+        for (name, value) in self.stage_environment() {
             part(name);
             part(&value);
         }
         part(STAGE_SCRIPT);
-        part(INIT_SCRIPT);
         let digest = hash.finalize();
-        let mut key = format!("zfs-{}-", self.family);
-        for byte in &digest[..8] {
-            key.push_str(&format!("{byte:02x}"));
-        }
-        key
+        let short = digest
+            .iter()
+            .take(8)
+            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        format!("zfs-{}-{short:016x}", self.family)
     }
 }
 

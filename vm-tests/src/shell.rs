@@ -4,22 +4,28 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::accel::Acceleration;
 use crate::guest;
-use crate::image;
+use crate::host::Host;
 use crate::machine::{Machine, Options};
-use crate::packages::{self, Purpose};
+use crate::packages::Purpose;
 use crate::recipe::ZfsVersion;
+use crate::terminal::{self, Terminal};
 
-/// For scripts; a person has no limit.
-const SCRIPT_LIMIT: Duration = Duration::from_secs(3600);
+/// For scripts.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(2 * 3600);
 
-pub(crate) fn run(version: ZfsVersion, script: Option<&str>, put: &[PathBuf], memory_mib: u32) -> Result<ExitCode> {
-    packages::ensure(Purpose::Guests)?;
-    let images = image::ensure(&[version])?;
-    let image = images.first().context("no image")?;
+/// For people.
+const SHELL_LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+pub(crate) fn run(
+    version: ZfsVersion,
+    script: Option<&str>,
+    put: &[PathBuf],
+    memory_mib: u32,
+) -> Result<ExitCode> {
+    let host = Host::prepare(Purpose::Guests, &[version])?;
     let mut options = Options {
         memory_mib,
         ..Options::default()
@@ -27,15 +33,14 @@ pub(crate) fn run(version: ZfsVersion, script: Option<&str>, put: &[PathBuf], me
     for path in put {
         options.put(path)?;
     }
-    let acceleration = Acceleration::of_host(image)?;
-    let machine = Machine::boot(image, acceleration, &options)?;
+    let mut machine = host.boot(version, &options)?;
     let Some(script) = script else {
         eprintln!(
-            "guest with OpenZFS {} after {:.1} s",
+            "OpenZFS {} after {:.1} s; `exit` or Ctrl-] ends the guest",
             machine.guest().fact("zfs"),
             machine.boot_time().as_secs_f64()
         );
-        return interactive(machine);
+        return interact(&mut machine).map(|()| ExitCode::SUCCESS);
     };
     let output = machine
         .guest()
@@ -49,6 +54,25 @@ pub(crate) fn run(version: ZfsVersion, script: Option<&str>, put: &[PathBuf], me
     Ok(ExitCode::from(output.status()))
 }
 
-fn interactive(_machine: Machine) -> Result<ExitCode> {
-    anyhow::bail!("not yet")
+/// Joins the user's terminal to the guest's serial line until the shell there ends, or the user presses Ctrl-].
+pub(crate) fn interact(machine: &mut Machine) -> Result<()> {
+    let serial = machine.serial()?;
+    let (columns, rows) = terminal::size();
+    let script = format!(
+        "exec </dev/ttyS0 >/dev/ttyS0 2>&1; stty sane rows {rows} cols {columns}; \
+         export TERM='{}' PS1='guest# '; cd /root; exec setsid -c sh",
+        terminal::kind()
+    );
+    let terminal = Terminal::join(serial)?;
+    let shell = machine
+        .guest()
+        .command(["sh", "-c", &script])
+        .limit(SHELL_LIMIT)
+        .start()?;
+    let ended = shell.wait_until(|| terminal.was_left())?;
+    drop(terminal);
+    if ended.is_none() {
+        eprintln!();
+    }
+    Ok(())
 }

@@ -41,7 +41,11 @@ impl Mirrors {
             .map(str::trim)
             .filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"))
             .flat_map(str::split_whitespace)
-            .filter(|word| word.starts_with("http://") || word.starts_with("https://") || word.starts_with("file:"))
+            .filter(|word| {
+                word.starts_with("http://")
+                    || word.starts_with("https://")
+                    || word.starts_with("file:")
+            })
             .map(|uri| uri.trim_end_matches('/'));
         for uri in uris {
             if uri.ends_with("/debian") {
@@ -51,9 +55,10 @@ impl Mirrors {
             }
         }
         let security = security.unwrap_or_else(|| {
-            archive
-                .as_ref()
-                .map_or_else(|| FALLBACK_SECURITY.to_owned(), |archive| format!("{archive}-security"))
+            archive.as_ref().map_or_else(
+                || FALLBACK_SECURITY.to_owned(),
+                |archive| format!("{archive}-security"),
+            )
         });
         Self {
             archive: archive.unwrap_or_else(|| FALLBACK_MIRROR.to_owned()),
@@ -87,8 +92,10 @@ impl Mirrors {
 /// The release that the host itself runs, such as `bookworm`.
 pub(crate) fn host_suite() -> Result<String> {
     let path = Path::new("/etc/os-release");
-    let text = fs::read_to_string(path).context("cannot read /etc/os-release; the test machines need a Debian host")?;
-    parse_suite(&text).context("/etc/os-release names no VERSION_CODENAME; the test machines need a Debian host")
+    let text = fs::read_to_string(path)
+        .context("cannot read /etc/os-release; the test machines need a Debian host")?;
+    parse_suite(&text)
+        .context("/etc/os-release names no VERSION_CODENAME; the test machines need a Debian host")
 }
 
 fn parse_suite(os_release: &str) -> Option<String> {
@@ -131,7 +138,10 @@ mod tests {
 
     #[test]
     fn reads_the_codename() {
-        assert_eq!(parse_suite("ID=debian\nVERSION_CODENAME=trixie\n").as_deref(), Some("trixie"));
+        assert_eq!(
+            parse_suite("ID=debian\nVERSION_CODENAME=trixie\n").as_deref(),
+            Some("trixie")
+        );
         assert_eq!(parse_suite("ID=debian\n"), None);
     }
 }

@@ -1,0 +1,154 @@
+//! What a scenario is: a named function that uses guests and says how it went. docs/testing.md shows how to write one.
+
+mod boots;
+mod conformance;
+mod power_failure;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::Result;
+
+use crate::guest::Guest;
+use crate::host::Host;
+use crate::machine::Machine;
+use crate::recipe::ZfsVersion;
+use crate::summary::Totals;
+
+/// One thing to prove in a guest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// Runs on every OpenZFS version unless the user names one; others run on the default version only.
+    pub(crate) everywhere: bool,
+    pub(crate) run: Run,
+}
+
+/// What a scenario is given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Run {
+    /// A guest that others use too: it must leave no pool, no process and no module setting behind.
+    Shared(fn(&Guest) -> Result<()>),
+    /// The same guest, for programs that count tests of their own.
+    Suite(fn(&Bench<'_>, &Machine) -> Result<Totals>),
+    /// No guest yet: it boots, breaks and reboots its own.
+    Alone(fn(&Bench<'_>) -> Result<()>),
+}
+
+/// All scenarios, in the order in which they run.
+pub(crate) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "boots_and_loads_zfs",
+        everywhere: true,
+        run: Run::Shared(boots::boots_and_loads_zfs),
+    },
+    Scenario {
+        name: "agent_carries_streams_and_statuses",
+        everywhere: false,
+        run: Run::Shared(boots::agent_carries_streams_and_statuses),
+    },
+    Scenario {
+        name: conformance::NAME,
+        everywhere: true,
+        run: Run::Suite(conformance::conformance),
+    },
+    Scenario {
+        name: "power_failure",
+        everywhere: false,
+        run: Run::Alone(power_failure::power_failure),
+    },
+];
+
+/// What scenarios of one version work with.
+#[derive(Debug)]
+pub(crate) struct Bench<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) version: ZfsVersion,
+    /// The conformance suite's program on the host, if it was built.
+    pub(crate) suite: Option<&'a Path>,
+    /// What to pass to the suite.
+    pub(crate) suite_arguments: Vec<String>,
+    pub(crate) printer: &'a Printer,
+}
+
+impl Bench<'_> {
+    /// Prints a line that says which guest it is from.
+    pub(crate) fn say(&self, line: &str) {
+        self.printer.say(self.version, line);
+    }
+}
+
+/// Keeps the lines of guests that run at the same time apart.
+#[derive(Debug, Default)]
+pub(crate) struct Printer {
+    turn: Mutex<()>,
+}
+
+impl Printer {
+    pub(crate) fn say(&self, version: ZfsVersion, text: &str) {
+        let mut marked = String::new();
+        for line in text.lines() {
+            // Writing to a string does not fail.
+            writeln!(marked, "[{version}] {line}").ok();
+        }
+        let _turn = self
+            .turn
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        print!("{marked}");
+    }
+}
+
+/// Whether the user's filter means this scenario. A filter for tests inside the suite means the suite.
+pub(crate) fn selected(scenario: &Scenario, filter: Option<&str>) -> bool {
+    let Some(filter) = filter else {
+        return true;
+    };
+    if scenario.name.contains(filter) {
+        return true;
+    }
+    let others_match = ALL.iter().any(|other| other.name.contains(filter));
+    scenario.name == conformance::NAME && !others_match
+}
+
+/// What of the user's filter the suite applies to its own tests.
+pub(crate) fn suite_filter(filter: &str) -> Option<&str> {
+    let inner = filter.strip_prefix("conformance::").unwrap_or(filter);
+    (!conformance::NAME.contains(inner)).then_some(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(filter: Option<&str>) -> Vec<&'static str> {
+        ALL.iter()
+            .filter(|scenario| selected(scenario, filter))
+            .map(|scenario| scenario.name)
+            .collect()
+    }
+
+    #[test]
+    fn a_filter_means_scenarios_first_and_the_suite_otherwise() {
+        assert_eq!(names(None).len(), ALL.len());
+        assert_eq!(names(Some("power")), ["power_failure"]);
+        assert_eq!(names(Some("hold")), ["conformance"]);
+        assert_eq!(names(Some("conformance::power")), ["conformance"]);
+        assert_eq!(suite_filter("hold"), Some("hold"));
+        assert_eq!(suite_filter("conformance::hold"), Some("hold"));
+        assert_eq!(suite_filter("conformance"), None);
+        assert_eq!(suite_filter("conf"), None);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (index, scenario) in ALL.iter().enumerate() {
+            assert!(
+                ALL[..index]
+                    .iter()
+                    .all(|earlier| earlier.name != scenario.name)
+            );
+        }
+    }
+}
