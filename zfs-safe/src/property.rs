@@ -30,7 +30,7 @@ pub use self::read::{RawProperty, RawValue, Subject, default_of, derive, from_ke
 pub use self::receive::{
     ReceiveProperties, ReceiveTarget, SkipReason, Skipped, receive_properties,
 };
-pub use self::write::{KernelValue, Purpose, create_properties, to_kernel};
+pub use self::write::{KernelValue, Purpose, check_inherit, create_properties, to_kernel};
 
 /// One property of one dataset, snapshot or bookmark, as a row of `zfs get -Hp`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -292,6 +292,12 @@ pub enum PropertyError {
         /// What is accepted.
         allowed: String,
     },
+    /// Children do not take it over, so there is nothing to reset it to.
+    #[error("property `{name}` cannot be inherited")]
+    NotInheritable {
+        /// The property.
+        name: PropertyName,
+    },
     /// `zfs receive` does not accept the property with `-o` or `-x`.
     #[error("property `{name}` cannot be overridden or inherited at receive")]
     NotAtReceive {
@@ -316,6 +322,25 @@ pub enum PropertyError {
         /// The property.
         name: PropertyName,
     },
+}
+
+impl PropertyError {
+    /// The property that the error is about.
+    pub fn property(&self) -> &str {
+        match self {
+            Self::Unknown { name } | Self::InvalidUserName { name, .. } => name,
+            Self::Unsupported { name, .. }
+            | Self::ReadOnly { name }
+            | Self::SetOnce { name }
+            | Self::NotApplicable { name, .. }
+            | Self::InvalidValue { name, .. }
+            | Self::NotAtReceive { name }
+            | Self::EncryptionOfRawStream { name }
+            | Self::EncryptionOfIncremental { name }
+            | Self::NotInheritable { name }
+            | Self::Repeated { name } => name.as_str(),
+        }
+    }
 }
 
 #[cfg(test)]

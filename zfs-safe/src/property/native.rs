@@ -44,6 +44,9 @@ pub enum Provenance {
     /// The property nvlist of the kernel's listing and stats calls (and for bookmarks, of the
     /// bookmark calls). Absent there means default or not applicable.
     ///
+    /// For bookmarks `redact_snaps` has to be asked for by name in the list call
+    /// (`ZFS_IOC_GET_BOOKMARKS`); the call for one bookmark never has it.
+    ///
     /// `clones` is absent as well when the list was too long for the kernel; then libzfs walks
     /// the whole pool, and we do not.
     Stats,

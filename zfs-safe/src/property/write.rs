@@ -89,6 +89,34 @@ pub fn create_properties(
     Ok(typed)
 }
 
+/// Checks that a property can be reset with `zfs inherit`, or `zfs inherit -S` if `to_received`.
+///
+/// Properties that are not inherited (`quota`) can go back to a received value only.
+pub fn check_inherit(
+    name: &PropertyName,
+    dataset_type: DatasetType,
+    to_received: bool,
+    dialect: Dialect,
+) -> Result<(), PropertyError> {
+    let property = check_known(name, dataset_type, dialect)?;
+    let Some(property) = property else {
+        return Ok(());
+    };
+    if property.is_set_once() {
+        return Err(PropertyError::SetOnce { name: name.clone() });
+    }
+    let possible = if to_received {
+        !comes_with_stream(property)
+    } else {
+        property.is_inheritable()
+    };
+    if possible {
+        Ok(())
+    } else {
+        Err(PropertyError::NotInheritable { name: name.clone() })
+    }
+}
+
 fn reconcile_unicode(
     properties: &[(PropertyName, String)],
     typed: &mut Vec<(String, KernelValue)>,
@@ -144,29 +172,13 @@ fn check_settable(
     purpose: Purpose,
     dialect: Dialect,
 ) -> Result<Option<&'static NativeProperty>, PropertyError> {
-    let not_applicable = || PropertyError::NotApplicable {
-        name: name.clone(),
-        dataset_type,
+    let Some(property) = check_known(name, dataset_type, dialect)? else {
+        return Ok(None);
     };
-    let Some(property) = name.native() else {
-        return match dataset_type {
-            DatasetType::Bookmark => Err(not_applicable()),
-            _ => Ok(None),
-        };
-    };
-    if !property.exists_in(dialect) {
-        return Err(PropertyError::Unsupported {
-            name: name.clone(),
-            dialect,
-        });
-    }
-    if property.is_read_only() {
-        return Err(PropertyError::ReadOnly { name: name.clone() });
-    }
     // Snapshots have native properties, but only user properties of theirs can be set.
-    let settable_kind = matches!(dataset_type, DatasetType::Filesystem | DatasetType::Volume);
-    if !settable_kind || !property.applies_to(dataset_type, dialect) {
-        return Err(not_applicable());
+    if dataset_type == DatasetType::Snapshot {
+        let name = name.clone();
+        return Err(PropertyError::NotApplicable { name, dataset_type });
     }
     match purpose {
         Purpose::Set if property.is_set_once() => {
@@ -177,6 +189,30 @@ fn check_settable(
         }
         Purpose::Create | Purpose::Receive | Purpose::Set => Ok(Some(property)),
     }
+}
+
+/// Whether this ZFS has the property, for objects of this type, in the user's hands.
+fn check_known(
+    name: &PropertyName,
+    dataset_type: DatasetType,
+    dialect: Dialect,
+) -> Result<Option<&'static NativeProperty>, PropertyError> {
+    let property = name.native();
+    let name = || name.clone();
+    if let Some(property) = property {
+        if !property.exists_in(dialect) {
+            let name = name();
+            return Err(PropertyError::Unsupported { name, dialect });
+        }
+        if property.is_read_only() {
+            return Err(PropertyError::ReadOnly { name: name() });
+        }
+    }
+    if !name().applies_to(dataset_type, dialect) {
+        let name = name();
+        return Err(PropertyError::NotApplicable { name, dataset_type });
+    }
+    Ok(property)
 }
 
 /// What a receive takes from the stream, whatever the user wants.
@@ -236,6 +272,7 @@ fn parse_number(property: &NativeProperty, text: &str, dialect: Dialect) -> Resu
         // zfs(8) insists on the word, so that a slip is not the end of a quota.
         "quota" | "refquota" => text == "none" || number != 0,
         "recordsize" | "volblocksize" => is_block_size(number),
+        "volsize" => number != 0,
         "special_small_blocks" if dialect.version.at_least(ZfsVersion::new(2, 4, 0)) => {
             number <= MAX_BLOCK
         }
@@ -262,7 +299,7 @@ fn numbers(property: &NativeProperty) -> &'static str {
         "special_small_blocks" => "0, or a size up to 16M (until 2.3 a power of two from 512)",
         "pbkdf2iters" => "at least 100000",
         "filesystem_limit" | "snapshot_limit" => "a count, or none",
-        "volsize" => "a size",
+        "volsize" => "a size above zero",
         _ => "a size, or none",
     }
 }

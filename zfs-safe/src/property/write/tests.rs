@@ -100,6 +100,7 @@ fn refuses_bad_values_and_says_what_is_allowed() {
         ("recordsize", "100K", "a power of two from 512 to 16M"),
         ("recordsize", "32M", "a power of two from 512 to 16M"),
         ("pbkdf2iters", "99999", "at least 100000"),
+        ("volsize", "0", "a size above zero"),
         ("mlslabel", "none", "nothing, labels are not supported"),
         (
             "keylocation",
@@ -113,7 +114,11 @@ fn refuses_bad_values_and_says_what_is_allowed() {
         ),
     ];
     for (property, text, expected) in cases {
-        match on_fs(property, text) {
+        let outcome = match property {
+            "volsize" => on_volume(property, text),
+            _ => on_fs(property, text),
+        };
+        match outcome {
             Err(PropertyError::InvalidValue { allowed, .. }) => {
                 assert_eq!(allowed, expected, "{property}={text}");
             }
@@ -270,4 +275,42 @@ fn normalization_and_utf8only_go_together() {
             name: name("atime")
         })
     );
+}
+
+#[test]
+fn inherits_what_zfs_inherit_does() {
+    use DatasetType::{Filesystem, Snapshot, Volume};
+    let check =
+        |property: &str, kind, to_received| check_inherit(&name(property), kind, to_received, D23);
+    for (property, kind) in [
+        ("compression", Filesystem),
+        ("readonly", Volume),
+        ("x:y", Filesystem),
+        ("x:y", Snapshot),
+    ] {
+        assert_eq!(check(property, kind, false), Ok(()), "{property}");
+        assert_eq!(check(property, kind, true), Ok(()), "{property}");
+    }
+    let not_inheritable = |property| {
+        Err(PropertyError::NotInheritable {
+            name: name(property),
+        })
+    };
+    for property in ["quota", "canmount", "snapshot_limit"] {
+        let refused = not_inheritable(property);
+        assert_eq!(check(property, Filesystem, false), refused);
+        assert_eq!(check(property, Filesystem, true), Ok(()), "{property}");
+    }
+    assert_eq!(check("volsize", Volume, true), not_inheritable("volsize"));
+    let once = PropertyError::SetOnce {
+        name: name("encryption"),
+    };
+    assert_eq!(check("encryption", Filesystem, false), Err(once));
+    let read_only = PropertyError::ReadOnly { name: name("used") };
+    assert_eq!(check("used", Filesystem, false), Err(read_only));
+    let elsewhere = PropertyError::NotApplicable {
+        name: name("mountpoint"),
+        dataset_type: Volume,
+    };
+    assert_eq!(check("mountpoint", Volume, false), Err(elsewhere));
 }
