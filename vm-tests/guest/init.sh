@@ -24,13 +24,13 @@ echo "zrepl init: virtio loaded at $(cut -d' ' -f1 /proc/uptime)"
 modprobe zfs || echo "zrepl init: no zfs module"
 echo "zrepl init: zfs loaded at $(cut -d' ' -f1 /proc/uptime)"
 
+# In the foreground: a shell makes its background commands, and all that they start, ignore SIGINT. While it waits it also
+# reaps whatever commands leave behind.
 if [ -d /put/loader ]; then
-    /put/loader/ld.so --library-path /put/loader /put/agent agent &
+    /put/loader/ld.so --library-path /put/loader /put/agent agent
 else
-    /put/agent agent &
+    /put/agent agent
 fi
-# Waiting also reaps whatever commands leave behind.
-wait $!
 echo "zrepl init: the agent ended with status $?"
 sync
 poweroff -f

@@ -1,10 +1,12 @@
-//! `cargo vm shell`: a guest for people, on its serial console, or for one script.
+//! `cargo vm shell`: a guest for people, on its serial console, or for one script from the
+//! command line or from standard input.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::guest;
 use crate::host::Host;
@@ -25,6 +27,13 @@ pub(crate) fn run(
     put: &[PathBuf],
     memory_mib: u32,
 ) -> Result<ExitCode> {
+    let piped = match script {
+        None if !io::stdin().is_terminal() => Some(
+            io::read_to_string(io::stdin())
+                .context("cannot read the script from standard input")?,
+        ),
+        _ => None,
+    };
     let host = Host::prepare(Purpose::Guests, &[version])?;
     let mut options = Options {
         memory_mib,
@@ -34,7 +43,7 @@ pub(crate) fn run(
         options.put(path)?;
     }
     let mut machine = host.boot(version, &options)?;
-    let Some(script) = script else {
+    let Some(script) = script.or(piped.as_deref()) else {
         eprintln!(
             "OpenZFS {} after {:.1} s; `exit` or Ctrl-] ends the guest",
             machine.guest().fact("zfs"),
@@ -60,7 +69,7 @@ pub(crate) fn interact(machine: &mut Machine) -> Result<()> {
     let (columns, rows) = terminal::size();
     let script = format!(
         "exec </dev/ttyS0 >/dev/ttyS0 2>&1; stty sane rows {rows} cols {columns}; \
-         export TERM='{}' PS1='guest# '; cd /root; exec setsid -c sh",
+         export TERM='{}' PS1='guest# '; cd /root; setsid -c sh; exit $?",
         terminal::kind()
     );
     let terminal = Terminal::join(serial)?;
