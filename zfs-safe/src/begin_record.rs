@@ -202,7 +202,7 @@ impl BeginRecord {
     }
 }
 
-const MAGIC: u64 = 0x2_F5ba_cbac;
+const MAGIC: u64 = 0x2_f5ba_cbac;
 
 const TYPE_AT: usize = 0;
 const PAYLOAD_LEN_AT: usize = 4;
@@ -274,6 +274,7 @@ impl FeatureFlags {
     }
 
     /// The flags that are not set in `others`.
+    #[must_use]
     pub const fn without(self, others: Self) -> Self {
         Self(self.0 & !others.0)
     }
@@ -284,6 +285,7 @@ impl FeatureFlags {
     }
 
     /// The flags that have no name here; no released version can receive a stream that has one.
+    #[must_use]
     pub fn unknown(self) -> Self {
         NAMES
             .iter()

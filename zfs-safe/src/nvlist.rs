@@ -307,10 +307,10 @@ enum Unique {
 
 impl Unique {
     fn from_flag(flag: u32) -> Self {
-        match flag {
+        match flag & 3 {
             0 => Self::No,
-            _ if flag & 2 != 0 => Self::NameAndType,
-            _ => Self::Name,
+            1 => Self::Name,
+            _ => Self::NameAndType,
         }
     }
 }
@@ -323,8 +323,7 @@ fn sorted(pairs: &[Pair]) -> Vec<usize> {
 
 fn drop_repeated(pairs: &mut Vec<Pair>, unique: Unique) {
     let same = |a: &Pair, b: &Pair| {
-        a.name == b.name
-            && (unique == Unique::Name || a.value.type_code() == b.value.type_code())
+        a.name == b.name && (unique == Unique::Name || a.value.type_code() == b.value.type_code())
     };
     let repeated: Vec<bool> = if pairs.len() <= SEARCHED {
         (0..pairs.len())
@@ -354,7 +353,7 @@ fn drop_repeated(pairs: &mut Vec<Pair>, unique: Unique) {
 
 #[cfg(test)]
 mod arbitrary;
-#[cfg(test)]
-mod tests;
 #[cfg(all(test, feature = "native"))]
 mod libnvpair_tests;
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,10 @@ use crate::nvlist::{DecodeError, EncodeError, Encoding, Limits, NvList, Value};
 /// The flags are those of the interrupted stream; a stream that continues it has to be sent with the same ones. Nothing
 /// in a token tells whether the stream carried properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the token of its own"
+)]
 pub struct ResumeToken {
     /// The snapshot that was being received.
     pub to_guid: Guid,
@@ -274,15 +278,16 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|&byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
+
 fn join(packed_len: usize, payload: &[u8], order: ByteOrder) -> String {
     let sum = checksum(payload, order);
-    let mut text = format!("{VERSION}-{sum:x}-{packed_len:x}-");
-    for byte in payload {
-        for digit in [byte >> 4, byte & 15] {
-            text.extend(char::from_digit(digit.into(), 16));
-        }
-    }
-    text
+    format!("{VERSION}-{sum:x}-{packed_len:x}-{}", hex(payload))
 }
 
 struct Fields(NvList);

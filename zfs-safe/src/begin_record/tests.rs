@@ -27,7 +27,7 @@ fn payload(mut stream: &[u8]) -> NvList {
 
 #[test]
 fn parses_recorded_records() {
-    let raw = FeatureFlags::from_bits(0x5080011 >> 2);
+    let raw = FeatureFlags::from_bits(0x0508_0011 >> 2);
     let table = [
         (
             FULL,
@@ -259,7 +259,7 @@ fn reads_from_a_slow_and_interrupted_stream() {
 fn names_features() {
     let table = [
         (0, "none"),
-        (0x5080011 >> 2, "sa_spill,lz4,compressed,raw"),
+        (0x0508_0011 >> 2, "sa_spill,lz4,compressed,raw"),
         (1 << 30 | 1 << 24, "raw,0x40000000"),
         (1 << 55, "0x80000000000000"),
         (3, "dedup,dedupprops"),

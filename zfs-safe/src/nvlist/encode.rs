@@ -128,7 +128,11 @@ impl Native<'_> {
             Value::UInt64(v) => self.put(*v),
             Value::Double(v) => self.put(*v),
             Value::String(v) => self.put_string(v),
-            Value::BooleanArray(v) => v.iter().for_each(|&b| self.put(u32::from(b))),
+            Value::BooleanArray(v) => {
+                for &boolean in v {
+                    self.put(u32::from(boolean));
+                }
+            }
             Value::ByteArray(v) | Value::UInt8Array(v) => self.out.extend_from_slice(v),
             Value::Int8Array(v) => self.put_all(v),
             Value::Int16Array(v) => self.put_all(v),
@@ -139,12 +143,16 @@ impl Native<'_> {
             Value::UInt64Array(v) => self.put_all(v),
             Value::StringArray(v) => {
                 self.put_zeros(v.len() * POINTER_SIZE);
-                v.iter().for_each(|s| self.put_string(s));
+                for string in v {
+                    self.put_string(string);
+                }
             }
             Value::List(v) => self.put_list_head(v),
             Value::ListArray(v) => {
                 self.put_zeros(v.len() * POINTER_SIZE);
-                v.iter().for_each(|list| self.put_list_head(list));
+                for list in v {
+                    self.put_list_head(list);
+                }
             }
         }
     }
@@ -165,7 +173,9 @@ impl Native<'_> {
     }
 
     fn put_all<T: Scalar>(&mut self, values: &[T]) {
-        values.iter().for_each(|&value| self.put(value));
+        for &value in values {
+            self.put(value);
+        }
     }
 
     fn put<T: Scalar>(&mut self, value: T) {
@@ -249,7 +259,9 @@ fn xdr_value(pair: &Pair, depth: usize, out: &mut Vec<u8>) -> Result<(), EncodeE
 fn xdr_array<T: Scalar>(values: &[T], out: &mut Vec<u8>) -> Result<(), EncodeError> {
     if !values.is_empty() {
         within_format(values.len())?.write_xdr(out);
-        values.iter().for_each(|value| value.write_xdr(out));
+        for value in values {
+            value.write_xdr(out);
+        }
     }
     Ok(())
 }
