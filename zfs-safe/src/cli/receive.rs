@@ -1,0 +1,223 @@
+//! Receives through `zfs receive`.
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::process::Child;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::command::{Exit, Finished, process_error, read_stderr};
+use super::dataset::invalid_property;
+use super::{Cli, stderr};
+use crate::error::{Operation, Reason, RejectedProperty, Result, ZfsError};
+use crate::property::{self, DatasetType, PropertyName, ReceiveTarget};
+use crate::stream::{ReceiveReport, ReceiveStream, stream_pipe};
+use crate::zfs::ReceiveArgs;
+
+pub(super) fn receive(cli: &Cli, receive: &ReceiveArgs) -> Result<ReceiveStream> {
+    let operation = Operation::Receive;
+    let dataset = receive.snapshot.to_string();
+    let skipped = skipped(cli, receive)?;
+    let applies = |name: &PropertyName| !skipped.iter().any(|skipped| skipped == name.as_str());
+    let set = receive
+        .set
+        .iter()
+        .filter(|(name, _)| applies(name))
+        .map(|(name, value)| format!("{name}={value}"));
+    let origin = receive
+        .origin
+        .iter()
+        .map(|origin| format!("origin={origin}"));
+    let inherit = receive
+        .inherit
+        .iter()
+        .filter(|name| applies(name))
+        .map(PropertyName::as_str);
+    // Verbose, because else it is silent about a snapshot that exists and that it therefore has not received.
+    let command = cli
+        .zfs("receive")
+        .args(["-u", "-v"])
+        .args(receive.force.then_some("-F"))
+        .args(receive.resumable.then_some("-s"))
+        .options("-o", set.chain(origin))
+        .options("-x", inherit)
+        .operands([dataset.as_str()]);
+
+    let (reader, writer) = stream_pipe(operation, &dataset)?;
+    // The caller has taken this record off the stream; the smallest pipe holds it.
+    let lost = |error: io::Error| {
+        process_error(
+            operation,
+            &dataset,
+            format!("cannot begin the stream: {error}"),
+        )
+    };
+    let mut begin = std::fs::File::from(writer);
+    begin.write_all(&receive.begin.bytes).map_err(lost)?;
+    let writer = OwnedFd::from(begin);
+    let child = command
+        .stdin(reader.try_clone().map_err(lost)?)
+        .spawn(operation, &dataset)?;
+    let tolerate = receive.tolerate_property_errors;
+    let skipped = ReceiveReport {
+        skipped,
+        ..ReceiveReport::default()
+    };
+    ReceiveStream::start(dataset.clone(), (reader, writer), move |reader| {
+        let (finished, input) = wait(child, reader, &dataset)?;
+        judge(&finished, input, &dataset, tolerate, skipped)
+    })
+}
+
+/// Names of the properties that do not apply to what the stream holds.
+fn skipped(cli: &Cli, receive: &ReceiveArgs) -> Result<Vec<String>> {
+    let begin = &receive.begin;
+    let plan = property::receive_properties(
+        &receive.set,
+        &receive.inherit,
+        &ReceiveTarget {
+            dataset_type: if begin.is_zvol() {
+                DatasetType::Volume
+            } else {
+                DatasetType::Filesystem
+            },
+            raw: begin.is_raw(),
+            creates: !begin.is_incremental() && !begin.is_resuming(),
+            // zfs(8) looks itself which properties are set locally.
+            local: &[],
+            received: None,
+            dialect: cli.dialect,
+        },
+    )
+    .map_err(|error| invalid_property(Operation::Receive, receive.snapshot.as_str(), &error))?;
+    if plan.needs_key {
+        return Err(ZfsError::new(
+            Operation::Receive,
+            receive.snapshot.as_str(),
+            Reason::Unsupported,
+        )
+        .with_detail(
+            "encrypting what is received needs a key: receive below an encrypted dataset instead",
+        ));
+    }
+    Ok(plan
+        .skipped
+        .iter()
+        .map(|skipped| skipped.name.to_string())
+        .collect())
+}
+
+/// Whether zfs(8) has read its input to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// All there was, and no more will come.
+    Exhausted,
+    /// More was there or could have come.
+    Open,
+}
+
+/// Waits for the child. The pipe's reading end is kept until then, to see what the child has left in it.
+fn wait(mut child: Child, reader: OwnedFd, dataset: &str) -> Result<(Finished, Input)> {
+    let lost = |error: io::Error| {
+        process_error(
+            Operation::Receive,
+            dataset,
+            format!("cannot wait for it: {error}"),
+        )
+    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = std::thread::scope(|scope| {
+        let stderr = scope.spawn(|| read_stderr(stderr));
+        // A line or two.
+        let stdout = stdout.map(io::read_to_string).transpose();
+        (stdout, stderr.join().unwrap_or_default())
+    });
+    let status = child.wait().map_err(lost)?;
+    let mut end = [PollFd::new(&reader, PollFlags::IN)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let polled = poll(&mut end, Some(&at_once));
+    let input = match polled {
+        Ok(_) if end[0].revents() == PollFlags::HUP => Input::Exhausted,
+        _ => Input::Open,
+    };
+    drop(reader);
+    let stdout = stdout.map_err(lost)?.unwrap_or_default();
+    Ok((
+        Finished {
+            exit: Exit::from(status),
+            stdout,
+            stderr,
+        },
+        input,
+    ))
+}
+
+/// What came of it.
+fn judge(
+    finished: &Finished,
+    input: Input,
+    dataset: &str,
+    tolerate: bool,
+    report: ReceiveReport,
+) -> Result<ReceiveReport> {
+    let operation = Operation::Receive;
+    let rejected = rejected(&finished.stderr);
+    // Properties are set after the data has arrived, so messages about them mean that it has. The status says nothing of
+    // them, unless an unknown error number makes libzfs abort.
+    let received = finished.exit == Exit::Code(0)
+        || (!rejected.is_empty() && finished.exit == Exit::Signal(libc::SIGABRT));
+    if !received {
+        let Some(error) = finished.failure(operation, dataset) else {
+            return Ok(report);
+        };
+        return Err(match error.reason {
+            // One message stands for both. The kernel cannot have missed the end of a stream that has not ended.
+            Reason::StreamTruncated if input == Input::Open && is_ambiguous(&finished.stderr) => {
+                ZfsError {
+                    reason: Reason::StreamCorrupt,
+                    ..error
+                }
+            }
+            _ => error,
+        });
+    }
+    let ignored = format!("snap {dataset} already exists; ignoring");
+    if finished.stdout.lines().any(|line| line == ignored) {
+        return Err(ZfsError::new(operation, dataset, Reason::AlreadyExists).with_detail(ignored));
+    }
+    if !rejected.is_empty() && !tolerate {
+        return Err(
+            ZfsError::new(operation, dataset, Reason::InvalidProperty(rejected))
+                .with_detail("the snapshot has been received"),
+        );
+    }
+    Ok(ReceiveReport { rejected, ..report })
+}
+
+fn is_ambiguous(stderr: &str) -> bool {
+    stderr::messages(stderr)
+        .any(|line| stderr::description(line) == "checksum mismatch or incomplete stream.")
+}
+
+/// Properties refused after the data had arrived: `cannot receive NAME property on DATASET: …`.
+fn rejected(stderr: &str) -> Vec<RejectedProperty> {
+    let property = |line: &str| {
+        let line = line.strip_prefix("internal error: ").unwrap_or(line);
+        let (name, rest) = line
+            .strip_prefix("cannot receive ")?
+            .split_once(" property on ")?;
+        let (_, problem) = rest.rsplit_once(": ")?;
+        Some(RejectedProperty {
+            name: name.to_owned(),
+            problem: problem.to_owned(),
+        })
+    };
+    stderr::messages(stderr).filter_map(property).collect()
+}
+
+#[cfg(test)]
+#[path = "receive_tests.rs"]
+mod tests;
