@@ -167,7 +167,7 @@ impl<'a> Command<'a> {
         self.counters.add_process();
         tracing::trace!(command = ?self.process, "run");
         let spawned = self
-            .command
+            .process
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
