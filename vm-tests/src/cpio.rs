@@ -132,7 +132,7 @@ mod tests {
         // 110 bytes of header and "put\0" make 114, padded to 116.
         assert_eq!(&bytes[116..122], b"070701");
         let text = String::from_utf8_lossy(&bytes);
-        assert!(text.contains("hello\0\0\0070701"));
+        assert!(text.contains("hello\0\0\x00070701"));
         assert!(text.contains("TRAILER!!!"));
     }
 }

@@ -110,7 +110,7 @@ mod tests {
     fn frames_survive_the_wire() {
         let mut wire = Vec::new();
         write(&mut wire, Kind::Start, 7, b"{}").unwrap();
-        write(&mut wire, Kind::Stdin, 0x0102_0304, &[9; MAX_PAYLOAD]).unwrap();
+        write(&mut wire, Kind::Stdin, 0x0102_0304, &vec![9; MAX_PAYLOAD]).unwrap();
         let mut input = wire.as_slice();
         let first = read(&mut input).unwrap().unwrap();
         assert_eq!(
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn refuses_what_it_cannot_mean() {
-        assert!(write(&mut Vec::new(), Kind::Stdin, 1, &[0; MAX_PAYLOAD + 1]).is_err());
+        assert!(write(&mut Vec::new(), Kind::Stdin, 1, &vec![0; MAX_PAYLOAD + 1]).is_err());
         assert!(read(&mut [99_u8, 0, 0, 0, 1, 0, 0, 0, 0].as_slice()).is_err());
         assert!(read(&mut [1_u8, 0, 0, 0, 1, 0xff, 0, 0, 0].as_slice()).is_err());
         assert!(read(&mut [1_u8, 0, 0].as_slice()).is_err());
