@@ -2,7 +2,6 @@
 //! and its result is made fit for printing.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use crate::program::ProgramValue;
 
@@ -75,7 +74,7 @@ fn literal(value: &ProgramValue, into: &mut String) -> Option<()> {
         ProgramValue::Boolean(boolean) => into.push_str(if *boolean { "true" } else { "false" }),
         // Lua has no literal for the smallest number: it is the negation of one too large.
         ProgramValue::Integer(i64::MIN) => into.push_str("(-9223372036854775807 - 1)"),
-        ProgramValue::Integer(number) => drop(write!(into, "{number}")),
+        ProgramValue::Integer(number) => into.push_str(&number.to_string()),
         ProgramValue::Text(text) => quote(text, into),
         ProgramValue::Table(entries) => table(value, entries, into)?,
     }
@@ -117,7 +116,7 @@ fn quote(text: &str, into: &mut String) {
         if byte.is_ascii_alphanumeric() || b" @#/:._-=,%".contains(&byte) {
             into.push(char::from(byte));
         } else {
-            drop(write!(into, "\\{byte:03}"));
+            into.push_str(&format!("\\{byte:03}"));
         }
     }
     into.push('"');

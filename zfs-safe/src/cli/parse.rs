@@ -163,14 +163,13 @@ fn full_source(object: &str, text: &str) -> Option<Source> {
         return Some(source);
     }
     let dataset = object.split('@').next().unwrap_or(object);
-    let ancestors = dataset
-        .match_indices('/')
-        .map(|(end, _)| &dataset[..end])
-        .chain([dataset]);
-    let ancestor = ancestors
-        .filter(|name| *name != object && name.starts_with(start.as_str()))
-        .last();
-    Some(ancestor.map_or(source.clone(), |name| Source::Inherited(name.to_owned())))
+    let mut ancestors = dataset.rmatch_indices('/').map(|(end, _)| &dataset[..end]);
+    let nearest = if dataset != object && dataset.starts_with(start.as_str()) {
+        Some(dataset)
+    } else {
+        ancestors.find(|name| name.starts_with(start.as_str()))
+    };
+    Some(nearest.map_or(source.clone(), |name| Source::Inherited(name.to_owned())))
 }
 
 /// Joins lines to rows: `starts` tells whether a line can be the start of row number `index`.

@@ -8,8 +8,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::command::{Exit, Finished, process_error, read_stderr};
 use super::dataset::invalid_property;
-use super::{Cli, stderr};
+use super::{Cli, list, stderr};
 use crate::error::{Operation, Reason, RejectedProperty, Result, ZfsError};
+use crate::name::DatasetPath;
 use crate::property::{self, DatasetType, PropertyName, ReceiveTarget};
 use crate::stream::{ReceiveReport, ReceiveStream, stream_pipe};
 use crate::zfs::ReceiveArgs;
@@ -59,14 +60,41 @@ pub(super) fn receive(cli: &Cli, receive: &ReceiveArgs) -> Result<ReceiveStream>
         .stdin(reader.try_clone().map_err(lost)?)
         .spawn(operation, &dataset)?;
     let tolerate = receive.tolerate_property_errors;
-    let skipped = ReceiveReport {
+    let report = ReceiveReport {
         skipped,
         ..ReceiveReport::default()
     };
+    let (cli, target) = (cli.clone(), receive.snapshot.dataset());
     ReceiveStream::start(dataset.clone(), (reader, writer), move |reader| {
         let (finished, input) = wait(child, reader, &dataset)?;
-        judge(&finished, input, &dataset, tolerate, skipped)
+        judge(&finished, input, &dataset, tolerate, report).map_err(|error| match error.reason {
+            // The kernel looks for an interrupted receive first, zfs(8) for what else exists.
+            Reason::Busy | Reason::AlreadyExists if has_partial_receive(&cli, &target) => {
+                ZfsError {
+                    reason: Reason::PartialReceive,
+                    ..error
+                }
+            }
+            _ => error,
+        })
     })
+}
+
+/// Does the state of an interrupted receive, or of one under way, lie in `target`? A hidden child if it existed before, else
+/// the target itself. No name type holds the former: `%` is not for users.
+fn has_partial_receive(cli: &Cli, target: &DatasetPath) -> bool {
+    let hidden = format!("{target}/%recv");
+    let listed = cli
+        .zfs("list")
+        .args(["-H", "-o", "name", "-t", "filesystem,volume"])
+        .operands([hidden.as_str()])
+        .success(Operation::Receive, &hidden);
+    let has_token = || {
+        let wanted = ["guid", "receive_resume_token"];
+        list::read(cli, Operation::Receive, target.as_str(), &wanted)
+            .is_ok_and(|values| values.contains_key("receive_resume_token"))
+    };
+    listed.is_ok() || has_token()
 }
 
 /// Names of the properties that do not apply to what the stream holds.

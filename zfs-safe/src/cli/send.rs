@@ -239,7 +239,7 @@ fn move_some(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<usize> {
 #[cfg(target_os = "linux")]
 fn enlarge(pipe: &ChildStdout) {
     // A smaller pipe works too.
-    drop(rustix::pipe::fcntl_setpipe_size(pipe, MOVED_AT_ONCE));
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, MOVED_AT_ONCE);
 }
 
 #[cfg(not(target_os = "linux"))]

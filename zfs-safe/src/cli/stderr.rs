@@ -107,14 +107,20 @@ pub(super) fn quoted(text: &str) -> Option<&str> {
     rest.split_once('\'').map(|(name, _)| name)
 }
 
-/// The messages, shortened, on one line.
+/// The messages, each once, shortened, on one line.
 pub(super) fn detail(stderr: &str) -> String {
-    let lines: Vec<_> = messages(stderr).take(DETAIL_LINES).map(str::trim).collect();
-    let mut text: String = lines.join("; ").chars().take(DETAIL_CHARS).collect();
-    if messages(stderr).nth(DETAIL_LINES).is_some() {
-        text.push_str("; …");
+    let mut lines: Vec<&str> = Vec::new();
+    for line in messages(stderr).map(str::trim) {
+        if lines.contains(&line) {
+            continue;
+        }
+        if lines.len() == DETAIL_LINES {
+            lines.push("…");
+            break;
+        }
+        lines.push(line);
     }
-    text
+    lines.join("; ").chars().take(DETAIL_CHARS).collect()
 }
 
 impl Meaning {
