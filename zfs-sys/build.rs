@@ -60,5 +60,5 @@ mod native {
     const LINKED: &str = "libzfs_core_(init|fini)\
         |lzc_(snapshot|destroy_snaps|destroy|bookmark|get_bookmarks|get_bookmark_props|destroy_bookmarks\
         |hold|release|get_holds|exists|send_resume_redacted|send_space_resume_redacted|receive_with_cmdprops\
-        |create|rename|rollback_to|load_key|unload_key|channel_program|channel_program_nosync|sync)";
+        |create|rename|rollback_to|channel_program|channel_program_nosync)";
 }

@@ -31,7 +31,10 @@ impl Counters {
         }
     }
 
-    #[cfg_attr(not(feature = "native"), expect(dead_code, reason = "only native calls make ioctls"))]
+    #[cfg_attr(
+        not(feature = "native"),
+        expect(dead_code, reason = "only native calls make ioctls")
+    )]
     pub(crate) fn add_ioctls(&self, number: u64) {
         self.ioctls.fetch_add(number, Ordering::Relaxed);
     }
@@ -40,7 +43,10 @@ impl Counters {
         self.processes.fetch_add(1, Ordering::Relaxed);
     }
 
-    #[cfg_attr(not(feature = "native"), expect(dead_code, reason = "only native calls see their txg"))]
+    #[cfg_attr(
+        not(feature = "native"),
+        expect(dead_code, reason = "only native calls see their txg")
+    )]
     pub(crate) fn add_txg_wait(&self) {
         self.txg_waits.fetch_add(1, Ordering::Relaxed);
     }

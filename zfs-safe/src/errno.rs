@@ -21,7 +21,11 @@ pub enum Platform {
 
 impl Platform {
     /// The system this program runs on.
-    pub const HERE: Self = if cfg!(target_os = "freebsd") { Self::FreeBsd } else { Self::Linux };
+    pub const HERE: Self = if cfg!(target_os = "freebsd") {
+        Self::FreeBsd
+    } else {
+        Self::Linux
+    };
 }
 
 impl Errno {

@@ -106,8 +106,6 @@ operations! {
     Receive = "receive",
     /// Running a channel program.
     Program = "run channel program",
-    /// Waiting for a pool's open transaction group.
-    Sync = "sync pool",
 }
 
 impl fmt::Display for Operation {
@@ -215,13 +213,25 @@ pub struct RejectedProperty {
 impl ZfsError {
     /// An error whose reason is known without a number.
     pub fn new(operation: Operation, dataset: impl Into<String>, reason: Reason) -> Self {
-        Self { operation, dataset: dataset.into(), reason, errno: None, detail: None }
+        Self {
+            operation,
+            dataset: dataset.into(),
+            reason,
+            errno: None,
+            detail: None,
+        }
     }
 
     /// An error by number, classified for `operation`.
     pub fn from_errno(operation: Operation, dataset: impl Into<String>, errno: Errno) -> Self {
         let reason = Reason::of(operation, errno.symbol());
-        Self { operation, dataset: dataset.into(), reason, errno: Some(errno), detail: None }
+        Self {
+            operation,
+            dataset: dataset.into(),
+            reason,
+            errno: Some(errno),
+            detail: None,
+        }
     }
 
     /// Adds a text.
@@ -281,16 +291,19 @@ impl Reason {
         use Symbol as S;
         match (operation, symbol) {
             // Meanings that hold for one operation only.
-            (O::Open, S::ENOENT | S::ECHRNG | S::ENODEV | S::Other(libc::ENXIO)) => Self::DeviceMissing,
+            (O::Open, S::ENOENT | S::ECHRNG | S::ENODEV | S::Other(libc::ENXIO)) => {
+                Self::DeviceMissing
+            }
             (O::Rollback, S::EEXIST) => Self::NewerVersionsExist,
             (O::Send | O::EstimateSend, S::EXDEV) => Self::NotAncestor,
             (O::Send | O::EstimateSend | O::Receive | O::Create, S::EACCES) => Self::KeyNotLoaded,
             (O::Send, S::EPIPE | S::ECONNRESET) => Self::ReaderGone,
             (O::DestroySnapshots, S::EEXIST) => Self::HasClones(Vec::new()),
             (O::DestroyDataset | O::DiscardPartialReceive, S::EEXIST) => Self::HasChildren,
-            (O::SetProperties | O::InheritProperty, S::EINVAL | S::ENOTSUP | S::ERANGE | S::E2BIG | S::ENAMETOOLONG) => {
-                Self::InvalidProperty(Vec::new())
-            }
+            (
+                O::SetProperties | O::InheritProperty,
+                S::EINVAL | S::ENOTSUP | S::ERANGE | S::E2BIG | S::ENAMETOOLONG,
+            ) => Self::InvalidProperty(Vec::new()),
             (O::Receive, S::EINVAL | S::ERANGE) => Self::BadStream,
             // The rest means the same everywhere.
             (_, S::ENOENT | S::ESRCH) => Self::NotFound,
@@ -311,19 +324,36 @@ impl Reason {
             (_, S::ENOTSUP) => Self::Unsupported,
             (_, S::ECKSUM) => Self::StreamCorrupt,
             (_, S::EINVAL | S::E2BIG | S::ENAMETOOLONG | S::ERANGE) => Self::InvalidArgument,
-            (_, S::IocCmdUnavail | S::IocArgUnavail | S::IocArgRequired | S::IocArgBadType) => Self::ModuleMismatch,
-            (_, S::WrongParent) => Self::WrongParent,
-            (_, S::FromIvsetGuidMissing | S::FromIvsetGuidMismatch | S::SpillBlockFlagMissing | S::CryptoNotSup) => {
-                Self::RawMismatch
+            (_, S::IocCmdUnavail | S::IocArgUnavail | S::IocArgRequired | S::IocArgBadType) => {
+                Self::ModuleMismatch
             }
+            (_, S::WrongParent) => Self::WrongParent,
+            (
+                _,
+                S::FromIvsetGuidMissing
+                | S::FromIvsetGuidMismatch
+                | S::SpillBlockFlagMissing
+                | S::CryptoNotSup,
+            ) => Self::RawMismatch,
             (_, S::UnknownSendStreamFeature) => Self::UnsupportedStream,
             (_, S::ExportInProgress) => Self::PoolExporting,
             (_, S::BookmarkSourceNotAncestor) => Self::NotAncestor,
             (_, S::StreamTruncated) => Self::StreamTruncated,
-            (_, S::StreamLargeBlockMismatch | S::StreamLargeMicrozap) => Self::StreamNeedsLargeBlocks,
+            (_, S::StreamLargeBlockMismatch | S::StreamLargeMicrozap) => {
+                Self::StreamNeedsLargeBlocks
+            }
             (_, S::BadProp) => Self::InvalidProperty(Vec::new()),
             (_, S::ResumeExists) => Self::PartialReceive,
-            (_, S::ECHRNG | S::ETIME | S::EBADF | S::EFAULT | S::EPIPE | S::ECONNRESET | S::Other(_)) => Self::Other,
+            (
+                _,
+                S::ECHRNG
+                | S::ETIME
+                | S::EBADF
+                | S::EFAULT
+                | S::EPIPE
+                | S::ECONNRESET
+                | S::Other(_),
+            ) => Self::Other,
         }
     }
 
@@ -374,15 +404,21 @@ impl Reason {
     /// What the user can do, where that is known.
     pub fn advice(&self) -> Option<&'static str> {
         Some(match self {
-            Self::DeviceMissing => "load the ZFS module (modprobe zfs) and check that /dev/zfs exists",
+            Self::DeviceMissing => {
+                "load the ZFS module (modprobe zfs) and check that /dev/zfs exists"
+            }
             Self::KeyNotLoaded => "load the key (zfs load-key) or send raw",
             Self::LimitReached => "raise the quota or limit, or free space below it",
             Self::ModuleMismatch => {
                 "the ZFS kernel module and this program do not fit; compare `zfs version` with the supported 2.1 to 2.4"
             }
-            Self::NoBase => "the target lacks the base snapshot; replicate from another common snapshot or start over",
+            Self::NoBase => {
+                "the target lacks the base snapshot; replicate from another common snapshot or start over"
+            }
             Self::NoSpace => "free space in the pool",
-            Self::PartialReceive => "resume the interrupted receive, or discard it (zfs receive -A)",
+            Self::PartialReceive => {
+                "resume the interrupted receive, or discard it (zfs receive -A)"
+            }
             Self::PermissionDenied => "run as root or delegate the permission (zfs allow)",
             Self::PoolReadOnly => "import the pool read-write",
             Self::PoolSuspended => "repair the devices and run zpool clear",
@@ -397,7 +433,11 @@ impl Reason {
     /// A name for the reason, without its data: what tests and metrics compare.
     pub fn label(&self) -> String {
         let debug = format!("{self:?}");
-        debug.split(['(', ' ']).next().unwrap_or_default().to_owned()
+        debug
+            .split(['(', ' '])
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -414,16 +454,29 @@ impl fmt::Display for Reason {
             Self::HasSnapshots => "it has snapshots",
             Self::HasClones(clones) if clones.is_empty() => "it has clones",
             Self::HasClones(clones) => {
-                return write!(f, "it has clones: {}", join(clones.iter().map(DatasetPath::as_str)));
+                return write!(
+                    f,
+                    "it has clones: {}",
+                    join(clones.iter().map(DatasetPath::as_str))
+                );
             }
             Self::Held(tags) if tags.is_empty() => "it is held",
-            Self::Held(tags) => return write!(f, "it is held by {}", join(tags.iter().map(HoldTag::as_str))),
+            Self::Held(tags) => {
+                return write!(
+                    f,
+                    "it is held by {}",
+                    join(tags.iter().map(HoldTag::as_str))
+                );
+            }
             Self::Interrupted => "it was interrupted",
             Self::InvalidArgument => "the kernel does not accept the arguments",
             Self::InvalidName(error) => return error.fmt(f),
             Self::InvalidProperty(list) if list.is_empty() => "a property is not valid",
             Self::InvalidProperty(list) => {
-                let texts: Vec<_> = list.iter().map(|p| format!("{}: {}", p.name, p.problem)).collect();
+                let texts: Vec<_> = list
+                    .iter()
+                    .map(|p| format!("{}: {}", p.name, p.problem))
+                    .collect();
                 return write!(f, "property {}", join(texts.iter().map(String::as_str)));
             }
             Self::Io => "input/output error",
@@ -469,26 +522,95 @@ mod tests {
     fn same_number_means_different_things_for_different_operations() {
         use Operation as O;
         let cases = [
-            (O::Rollback, Symbol::EEXIST, Reason::NewerVersionsExist, Class::Permanent),
-            (O::Hold, Symbol::EEXIST, Reason::AlreadyExists, Class::Idempotent),
-            (O::DestroySnapshots, Symbol::EEXIST, Reason::HasClones(vec![]), Class::Permanent),
-            (O::Send, Symbol::EACCES, Reason::KeyNotLoaded, Class::Configuration),
-            (O::Hold, Symbol::EACCES, Reason::PermissionDenied, Class::Configuration),
-            (O::Send, Symbol::EXDEV, Reason::NotAncestor, Class::Permanent),
+            (
+                O::Rollback,
+                Symbol::EEXIST,
+                Reason::NewerVersionsExist,
+                Class::Permanent,
+            ),
+            (
+                O::Hold,
+                Symbol::EEXIST,
+                Reason::AlreadyExists,
+                Class::Idempotent,
+            ),
+            (
+                O::DestroySnapshots,
+                Symbol::EEXIST,
+                Reason::HasClones(vec![]),
+                Class::Permanent,
+            ),
+            (
+                O::Send,
+                Symbol::EACCES,
+                Reason::KeyNotLoaded,
+                Class::Configuration,
+            ),
+            (
+                O::Hold,
+                Symbol::EACCES,
+                Reason::PermissionDenied,
+                Class::Configuration,
+            ),
+            (
+                O::Send,
+                Symbol::EXDEV,
+                Reason::NotAncestor,
+                Class::Permanent,
+            ),
             (O::Snapshot, Symbol::EXDEV, Reason::CrossPool, Class::Defect),
             (O::Receive, Symbol::ENODEV, Reason::NoBase, Class::Permanent),
-            (O::Open, Symbol::ENOENT, Reason::DeviceMissing, Class::Configuration),
-            (O::Receive, Symbol::StreamTruncated, Reason::StreamTruncated, Class::Retry),
-            (O::Receive, Symbol::EINVAL, Reason::BadStream, Class::Permanent),
-            (O::Snapshot, Symbol::EAGAIN, Reason::PoolSuspended, Class::Retry),
-            (O::Hold, Symbol::IocArgUnavail, Reason::ModuleMismatch, Class::Defect),
+            (
+                O::Open,
+                Symbol::ENOENT,
+                Reason::DeviceMissing,
+                Class::Configuration,
+            ),
+            (
+                O::Receive,
+                Symbol::StreamTruncated,
+                Reason::StreamTruncated,
+                Class::Retry,
+            ),
+            (
+                O::Receive,
+                Symbol::EINVAL,
+                Reason::BadStream,
+                Class::Permanent,
+            ),
+            (
+                O::Snapshot,
+                Symbol::EAGAIN,
+                Reason::PoolSuspended,
+                Class::Retry,
+            ),
+            (
+                O::Hold,
+                Symbol::IocArgUnavail,
+                Reason::ModuleMismatch,
+                Class::Defect,
+            ),
             (O::Send, Symbol::EINTR, Reason::Interrupted, Class::Retry),
-            (O::Bookmark, Symbol::BookmarkSourceNotAncestor, Reason::NotAncestor, Class::Permanent),
-            (O::Snapshot, Symbol::EDQUOT, Reason::LimitReached, Class::Configuration),
+            (
+                O::Bookmark,
+                Symbol::BookmarkSourceNotAncestor,
+                Reason::NotAncestor,
+                Class::Permanent,
+            ),
+            (
+                O::Snapshot,
+                Symbol::EDQUOT,
+                Reason::LimitReached,
+                Class::Configuration,
+            ),
         ];
         for (operation, symbol, reason, class) in cases {
             let error = ZfsError::from_errno(operation, "p/a", symbol.errno());
-            assert_eq!((&error.reason, error.class()), (&reason, class), "{operation} {symbol:?}");
+            assert_eq!(
+                (&error.reason, error.class()),
+                (&reason, class),
+                "{operation} {symbol:?}"
+            );
         }
     }
 
@@ -500,9 +622,15 @@ mod tests {
             "cannot send tank/a@s: its encryption key is not loaded (EACCES, errno 13); load the key (zfs load-key) or \
              send raw"
         );
-        let tags = vec![HoldTag::new("a").expect("valid"), HoldTag::new("b").expect("valid")];
+        let tags = vec![
+            HoldTag::new("a").expect("valid"),
+            HoldTag::new("b").expect("valid"),
+        ];
         let error = ZfsError::new(Operation::DestroySnapshots, "tank/a@s", Reason::Held(tags));
-        assert_eq!(error.to_string(), "cannot destroy snapshot tank/a@s: it is held by a, b");
+        assert_eq!(
+            error.to_string(),
+            "cannot destroy snapshot tank/a@s: it is held by a, b"
+        );
         assert_eq!(error.reason.label(), "Held");
     }
 }

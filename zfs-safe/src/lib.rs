@@ -6,8 +6,11 @@ pub mod cli;
 pub mod counters;
 pub mod errno;
 pub mod error;
+pub mod group_commit;
 pub mod guid;
 pub mod name;
+#[cfg(feature = "native")]
+pub mod native;
 pub mod nvlist;
 pub mod outcome;
 pub mod program;
@@ -15,6 +18,7 @@ pub mod property;
 pub mod resume_token;
 pub mod stream;
 pub mod version;
+pub mod version_memory;
 pub mod zfs;
 
 pub use crate::error::{Result, ZfsError};

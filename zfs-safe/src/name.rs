@@ -148,7 +148,9 @@ impl DatasetPath {
 
     /// The dataset that contains this one; none for a pool's root.
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
+        self.0
+            .rsplit_once('/')
+            .map(|(parent, _)| Self(parent.to_owned()))
     }
 
     /// Is this `root` itself or a dataset below it?
@@ -243,7 +245,10 @@ impl HoldTag {
         let problem = if text.is_empty() {
             NameProblem::Empty
         } else if text.len() > MAX_TAG_LEN {
-            NameProblem::TooLong { length: text.len(), limit: MAX_TAG_LEN }
+            NameProblem::TooLong {
+                length: text.len(),
+                limit: MAX_TAG_LEN,
+            }
         } else if text.starts_with('.') {
             NameProblem::LeadingDot
         } else if text.contains('\0') {
@@ -364,7 +369,11 @@ impl NameError {
         if shown.len() < text.len() {
             shown.push('…');
         }
-        Self { kind, text: shown, problem }
+        Self {
+            kind,
+            text: shown,
+            problem,
+        }
     }
 }
 
@@ -386,7 +395,15 @@ macro_rules! text_conversions {
     )*};
 }
 
-text_conversions!(PoolName, DatasetPath, SnapshotName, BookmarkName, HoldTag, VersionName, EntityName);
+text_conversions!(
+    PoolName,
+    DatasetPath,
+    SnapshotName,
+    BookmarkName,
+    HoldTag,
+    VersionName,
+    EntityName
+);
 
 fn first_component(path: &str) -> &str {
     path.split('/').next().unwrap_or(path)
@@ -397,7 +414,10 @@ fn check_whole(text: &str) -> Result<(), NameProblem> {
         return Err(NameProblem::Empty);
     }
     if text.len() > MAX_NAME_LEN {
-        return Err(NameProblem::TooLong { length: text.len(), limit: MAX_NAME_LEN });
+        return Err(NameProblem::TooLong {
+            length: text.len(),
+            limit: MAX_NAME_LEN,
+        });
     }
     Ok(())
 }
@@ -422,7 +442,11 @@ fn check_component(component: &str) -> Result<(), NameProblem> {
             other => return Err(NameProblem::Character(other)),
         }
     }
-    if component.is_empty() { Err(NameProblem::EmptyComponent) } else { Ok(()) }
+    if component.is_empty() {
+        Err(NameProblem::EmptyComponent)
+    } else {
+        Ok(())
+    }
 }
 
 /// Checks `dataset` + `delimiter` + name and returns where the delimiter is.
@@ -449,7 +473,14 @@ mod tests {
 
     #[test]
     fn accepts_what_the_kernel_accepts() {
-        for name in ["tank", "tank/a", "tank/a b", "tank/a.b:c-d_e", "tank/...", "t/1"] {
+        for name in [
+            "tank",
+            "tank/a",
+            "tank/a b",
+            "tank/a.b:c-d_e",
+            "tank/...",
+            "t/1",
+        ] {
             assert_eq!(DatasetPath::new(name).expect(name).as_str(), name);
         }
         let longest = format!("p/{}", "x".repeat(MAX_NAME_LEN - 2));
@@ -465,7 +496,13 @@ mod tests {
         let long = "x".repeat(300);
         let cases: &[(&str, P)] = &[
             ("", P::Empty),
-            (&long, P::TooLong { length: 300, limit: 255 }),
+            (
+                &long,
+                P::TooLong {
+                    length: 300,
+                    limit: 255,
+                },
+            ),
             ("/tank", P::EmptyComponent),
             ("tank/", P::EmptyComponent),
             ("tank//a", P::EmptyComponent),
@@ -478,7 +515,11 @@ mod tests {
             ("tank/a#b", P::Delimiter('#')),
         ];
         for (text, problem) in cases {
-            assert_eq!(DatasetPath::new(*text).expect_err(text).problem, *problem, "{text}");
+            assert_eq!(
+                DatasetPath::new(*text).expect_err(text).problem,
+                *problem,
+                "{text}"
+            );
         }
         let cases: &[(&str, P)] = &[
             ("tank", P::MissingDelimiter('@')),
@@ -492,14 +533,21 @@ mod tests {
             ("ta@nk/a", P::Character('/')),
         ];
         for (text, problem) in cases {
-            assert_eq!(SnapshotName::new(*text).expect_err(text).problem, *problem, "{text}");
+            assert_eq!(
+                SnapshotName::new(*text).expect_err(text).problem,
+                *problem,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn error_names_kind_text_and_rule_and_shortens_long_texts() {
         let error = DatasetPath::new("tank/a@b").expect_err("has @");
-        assert_eq!(error.to_string(), "dataset name \"tank/a@b\" is not valid: '@' is not allowed here");
+        assert_eq!(
+            error.to_string(),
+            "dataset name \"tank/a@b\" is not valid: '@' is not allowed here"
+        );
         let error = DatasetPath::new("x".repeat(1 << 20)).expect_err("too long");
         assert!(error.to_string().len() < 500);
     }
@@ -521,8 +569,14 @@ mod tests {
     #[test]
     fn entity_kind_follows_the_delimiter() {
         assert!(matches!(EntityName::new("a/b"), Ok(EntityName::Dataset(_))));
-        assert!(matches!(EntityName::new("a/b@c"), Ok(EntityName::Snapshot(_))));
-        assert!(matches!(EntityName::new("a/b#c"), Ok(EntityName::Bookmark(_))));
+        assert!(matches!(
+            EntityName::new("a/b@c"),
+            Ok(EntityName::Snapshot(_))
+        ));
+        assert!(matches!(
+            EntityName::new("a/b#c"),
+            Ok(EntityName::Bookmark(_))
+        ));
         assert!(EntityName::new("a@b#c").is_err());
     }
 

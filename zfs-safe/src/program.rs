@@ -48,7 +48,10 @@ impl Program {
 
     /// A program that only reads.
     pub fn read_only(text: impl Into<String>) -> Self {
-        Self { sync: false, ..Self::sync(text) }
+        Self {
+            sync: false,
+            ..Self::sync(text)
+        }
     }
 
     /// The same with arguments.
@@ -77,12 +80,22 @@ pub enum ProgramValue {
 impl ProgramValue {
     /// A table with the keys 1, 2, … as Lua's lists have.
     pub fn list(values: impl IntoIterator<Item = Self>) -> Self {
-        Self::Table((1..).zip(values).map(|(index, value): (u64, _)| (index.to_string(), value)).collect())
+        Self::Table(
+            (1..)
+                .zip(values)
+                .map(|(index, value): (u64, _)| (index.to_string(), value))
+                .collect(),
+        )
     }
 
     /// A table of named values.
     pub fn table<'a>(pairs: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
-        Self::Table(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Self::Table(
+            pairs
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        )
     }
 
     /// The entry `key` of a table.
@@ -111,7 +124,9 @@ impl ProgramValue {
 
     /// The values of a table that is a list, in order.
     pub fn items(&self) -> Vec<&Self> {
-        (1_u64..).map_while(|index| self.entry(&index.to_string())).collect()
+        (1_u64..)
+            .map_while(|index| self.entry(&index.to_string()))
+            .collect()
     }
 }
 
@@ -166,7 +181,9 @@ impl ProgramError {
     /// Whether the pool may have been changed.
     pub fn effects(&self) -> Effects {
         match self.failure {
-            ProgramFailure::Syntax(_) | ProgramFailure::InvalidRequest(_) | ProgramFailure::Refused(_) => Effects::None,
+            ProgramFailure::Syntax(_)
+            | ProgramFailure::InvalidRequest(_)
+            | ProgramFailure::Refused(_) => Effects::None,
             ProgramFailure::Runtime(_)
             | ProgramFailure::InstructionLimit(_)
             | ProgramFailure::MemoryLimit
@@ -193,7 +210,9 @@ impl fmt::Display for ProgramError {
         match &self.failure {
             ProgramFailure::Syntax(message) => write!(f, "syntax error: {message}"),
             ProgramFailure::Runtime(message) => write!(f, "{message}"),
-            ProgramFailure::InstructionLimit(Some(used)) => write!(f, "stopped after {used} instructions"),
+            ProgramFailure::InstructionLimit(Some(used)) => {
+                write!(f, "stopped after {used} instructions")
+            }
             ProgramFailure::InstructionLimit(None) => write!(f, "instruction limit reached"),
             ProgramFailure::MemoryLimit => write!(f, "memory limit reached"),
             ProgramFailure::InvalidRequest(problem) => write!(f, "{problem}"),
@@ -211,14 +230,25 @@ impl std::error::Error for ProgramError {}
 ///
 /// Unlike [`Zfs::destroy_snapshots`] this is one call whatever fails, on kernels with and without an atomic
 /// `lzc_destroy_snaps`, and its reasons are as of that instant. All snapshots must be of `pool`, else nothing is done.
-pub fn destroy_snapshots_unless_held(zfs: &dyn Zfs, pool: &PoolName, snapshots: &[SnapshotName]) -> Vec<Outcome> {
+pub fn destroy_snapshots_unless_held(
+    zfs: &dyn Zfs,
+    pool: &PoolName,
+    snapshots: &[SnapshotName],
+) -> Vec<Outcome> {
     if let Some(stranger) = snapshots.iter().find(|name| name.pool() != *pool) {
         // The program would end at this name with a fatal error, after having destroyed those before it.
         let error = |name: &SnapshotName| {
-            ZfsError::new(Operation::DestroySnapshots, name.as_str(), Reason::CrossPool)
-                .with_detail(format!("{stranger} is not of pool {pool}"))
+            ZfsError::new(
+                Operation::DestroySnapshots,
+                name.as_str(),
+                Reason::CrossPool,
+            )
+            .with_detail(format!("{stranger} is not of pool {pool}"))
         };
-        return snapshots.iter().map(|name| Outcome::Failed(error(name))).collect();
+        return snapshots
+            .iter()
+            .map(|name| Outcome::Failed(error(name)))
+            .collect();
     }
     let mut outcomes = Vec::with_capacity(snapshots.len());
     for chunk in snapshots.chunks(DESTROY_CHUNK) {
@@ -228,7 +258,11 @@ pub fn destroy_snapshots_unless_held(zfs: &dyn Zfs, pool: &PoolName, snapshots: 
         match zfs.run_program(pool, &program) {
             Ok(result) => outcomes.extend(chunk.iter().map(|name| destroy_outcome(name, &result))),
             Err(error) => outcomes.extend(chunk.iter().map(|name| {
-                Outcome::Failed(error.clone().into_zfs_error(Operation::DestroySnapshots, name.as_str()))
+                Outcome::Failed(
+                    error
+                        .clone()
+                        .into_zfs_error(Operation::DestroySnapshots, name.as_str()),
+                )
             })),
         }
     }
@@ -269,20 +303,36 @@ fn destroy_outcome(snapshot: &SnapshotName, result: &ProgramValue) -> Outcome {
         return Outcome::Done;
     };
     let texts = |key| kept.entry(key).map(ProgramValue::items).unwrap_or_default();
-    let tags: Vec<_> =
-        texts("holds").into_iter().filter_map(ProgramValue::as_text).map(HoldTag::from_kernel).collect();
-    let clones: Vec<_> =
-        texts("clones").into_iter().filter_map(|v| DatasetPath::new(v.as_text()?).ok()).collect();
+    let tags: Vec<_> = texts("holds")
+        .into_iter()
+        .filter_map(ProgramValue::as_text)
+        .map(HoldTag::from_kernel)
+        .collect();
+    let clones: Vec<_> = texts("clones")
+        .into_iter()
+        .filter_map(|v| DatasetPath::new(v.as_text()?).ok())
+        .collect();
     let reason = if !tags.is_empty() {
         Reason::Held(tags)
     } else if !clones.is_empty() {
         Reason::HasClones(clones)
     } else {
-        let number = kept.entry("errno").and_then(ProgramValue::as_integer).and_then(|n| i32::try_from(n).ok());
+        let number = kept
+            .entry("errno")
+            .and_then(ProgramValue::as_integer)
+            .and_then(|n| i32::try_from(n).ok());
         let errno = crate::errno::Errno::new(number.unwrap_or(0));
-        return Outcome::Failed(ZfsError::from_errno(Operation::DestroySnapshots, snapshot.as_str(), errno));
+        return Outcome::Failed(ZfsError::from_errno(
+            Operation::DestroySnapshots,
+            snapshot.as_str(),
+            errno,
+        ));
     };
-    Outcome::Failed(ZfsError::new(Operation::DestroySnapshots, snapshot.as_str(), reason))
+    Outcome::Failed(ZfsError::new(
+        Operation::DestroySnapshots,
+        snapshot.as_str(),
+        reason,
+    ))
 }
 
 #[cfg(test)]
@@ -300,7 +350,8 @@ mod tests {
     #[test]
     fn what_the_program_kept_names_its_reason() {
         let kept = |holds: &[&str], clones: &[&str], errno| {
-            let list = |texts: &[&str]| ProgramValue::list(texts.iter().map(|t| ProgramValue::from(*t)));
+            let list =
+                |texts: &[&str]| ProgramValue::list(texts.iter().map(|t| ProgramValue::from(*t)));
             ProgramValue::table([(
                 "p/a@s",
                 ProgramValue::table([
@@ -311,10 +362,17 @@ mod tests {
             )])
         };
         let name = SnapshotName::new("p/a@s").expect("valid");
-        let reason = |result: &ProgramValue| destroy_outcome(&name, result).error().map(|e| e.reason.label());
+        let reason = |result: &ProgramValue| {
+            destroy_outcome(&name, result)
+                .error()
+                .map(|e| e.reason.label())
+        };
         assert_eq!(destroy_outcome(&name, &ProgramValue::Nil), Outcome::Done);
         assert_eq!(reason(&kept(&["t"], &["p/c"], 0)).as_deref(), Some("Held"));
-        assert_eq!(reason(&kept(&[], &["p/c"], 0)).as_deref(), Some("HasClones"));
+        assert_eq!(
+            reason(&kept(&[], &["p/c"], 0)).as_deref(),
+            Some("HasClones")
+        );
         assert_eq!(reason(&kept(&[], &[], 16)).as_deref(), Some("Busy"));
     }
 }

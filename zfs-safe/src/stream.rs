@@ -109,7 +109,11 @@ impl SendStream {
         work: impl FnOnce(OwnedFd) -> Result<()> + Send + 'static,
     ) -> Result<Self> {
         let worker = Worker::start(Operation::Send, dataset, move || work(writer))?;
-        Ok(Self { reader: File::from(reader), worker, progress })
+        Ok(Self {
+            reader: File::from(reader),
+            worker,
+            progress,
+        })
     }
 
     /// How far the kernel is. An error once the send has ended.
@@ -125,9 +129,18 @@ impl SendStream {
         match (self.worker.join(), relay) {
             (Ok(()), Ok(())) => Ok(()),
             // Once its reader is gone the kernel reports an interruption or a broken pipe: an effect, not a cause.
-            (Err(ZfsError { reason: Reason::Interrupted | Reason::ReaderGone, .. }) | Ok(()), Err(source)) => {
-                Err(StreamError::Relay { operation, dataset, source })
-            }
+            (
+                Err(ZfsError {
+                    reason: Reason::Interrupted | Reason::ReaderGone,
+                    ..
+                })
+                | Ok(()),
+                Err(source),
+            ) => Err(StreamError::Relay {
+                operation,
+                dataset,
+                source,
+            }),
             (Err(error), _) => Err(StreamError::Zfs(error)),
         }
     }
@@ -148,7 +161,10 @@ impl ReceiveStream {
         work: impl FnOnce(OwnedFd) -> Result<ReceiveReport> + Send + 'static,
     ) -> Result<Self> {
         let worker = Worker::start(Operation::Receive, dataset, move || work(reader))?;
-        Ok(Self { writer: File::from(writer), worker })
+        Ok(Self {
+            writer: File::from(writer),
+            worker,
+        })
     }
 
     /// Ends the receive and tells how it went. `relay` is how the caller's writing went: `Ok` if it wrote the whole stream.
@@ -162,9 +178,18 @@ impl ReceiveStream {
         match (self.worker.join(), relay) {
             (Ok(report), Ok(())) => Ok(report),
             // The stream ended early because the relay did.
-            (Err(ZfsError { reason: Reason::StreamTruncated | Reason::Interrupted, .. }) | Ok(_), Err(source)) => {
-                Err(StreamError::Relay { operation, dataset, source })
-            }
+            (
+                Err(ZfsError {
+                    reason: Reason::StreamTruncated | Reason::Interrupted,
+                    ..
+                })
+                | Ok(_),
+                Err(source),
+            ) => Err(StreamError::Relay {
+                operation,
+                dataset,
+                source,
+            }),
             // Otherwise the relay failed because the kernel stopped reading.
             (Err(error), _) => Err(StreamError::Zfs(error)),
         }
@@ -177,10 +202,20 @@ impl<R: Send + 'static> Worker<R> {
         dataset: String,
         work: impl FnOnce() -> Result<R> + Send + 'static,
     ) -> Result<Self> {
-        let name = if operation == Operation::Send { "zfs-send" } else { "zfs-receive" };
-        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        let name = if operation == Operation::Send {
+            "zfs-send"
+        } else {
+            "zfs-receive"
+        };
+        let spawned = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work);
         match spawned {
-            Ok(thread) => Ok(Self { operation, dataset, thread }),
+            Ok(thread) => Ok(Self {
+                operation,
+                dataset,
+                thread,
+            }),
             Err(error) => Err(ZfsError::new(operation, dataset, Reason::OutOfMemory)
                 .with_detail(format!("cannot start a thread: {error}"))),
         }
@@ -226,9 +261,15 @@ impl AsFd for ReceiveStream {
 /// resizing a pipe that holds data can deadlock a send on some Linux kernels (openzfs issue 13232).
 pub(crate) fn stream_pipe(operation: Operation, dataset: &str) -> Result<(OwnedFd, OwnedFd)> {
     let failed = |error: rustix::io::Errno| {
-        ZfsError::from_errno(operation, dataset, crate::errno::Errno::new(error.raw_os_error())).with_detail("pipe")
+        ZfsError::from_errno(
+            operation,
+            dataset,
+            crate::errno::Errno::new(error.raw_os_error()),
+        )
+        .with_detail("pipe")
     };
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed)?;
+    let (reader, writer) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed)?;
     #[cfg(target_os = "linux")]
     for size in PIPE_SIZES {
         if rustix::pipe::fcntl_setpipe_size(&writer, size).is_ok() {
@@ -255,7 +296,11 @@ mod tests {
             let mut writer = File::from(writer);
             for _ in 0..records {
                 if writer.write_all(&[7; 65536]).is_err() {
-                    return Err(ZfsError::from_errno(Operation::Send, "p@s", Symbol::EINTR.errno()));
+                    return Err(ZfsError::from_errno(
+                        Operation::Send,
+                        "p@s",
+                        Symbol::EINTR.errno(),
+                    ));
                 }
             }
             end
@@ -275,8 +320,13 @@ mod tests {
     #[test]
     fn when_the_relay_broke_the_relay_is_the_cause() {
         let stream = send(1000, Ok(()));
-        let error = stream.finish(Err(io::Error::other("network down"))).expect_err("fails");
-        assert!(matches!(&error, StreamError::Relay { source, .. } if source.to_string() == "network down"), "{error}");
+        let error = stream
+            .finish(Err(io::Error::other("network down")))
+            .expect_err("fails");
+        assert!(
+            matches!(&error, StreamError::Relay { source, .. } if source.to_string() == "network down"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -288,7 +338,9 @@ mod tests {
         assert_eq!(error.zfs(), Some(&kernel));
         let mut stream = send(1, Err(kernel.clone()));
         io::copy(&mut stream, &mut io::sink()).expect("reads");
-        let error = stream.finish(Err(io::Error::other("short stream"))).expect_err("fails");
+        let error = stream
+            .finish(Err(io::Error::other("short stream")))
+            .expect_err("fails");
         assert_eq!(error.zfs(), Some(&kernel));
     }
 
@@ -304,7 +356,11 @@ mod tests {
             let mut buffer = vec![0; wanted];
             match File::from(reader).read_exact(&mut buffer) {
                 Ok(()) => end,
-                Err(_) => Err(ZfsError::from_errno(Operation::Receive, "p@s", Symbol::StreamTruncated.errno())),
+                Err(_) => Err(ZfsError::from_errno(
+                    Operation::Receive,
+                    "p@s",
+                    Symbol::StreamTruncated.errno(),
+                )),
             }
         })
         .expect("starts")
@@ -314,7 +370,9 @@ mod tests {
     fn a_receive_cut_by_the_relay_names_the_relay() {
         let mut stream = receive(1 << 20, Ok(ReceiveReport::default()));
         stream.write_all(&[1; 1000]).expect("writes");
-        let error = stream.finish(Err(io::Error::other("reset by peer"))).expect_err("fails");
+        let error = stream
+            .finish(Err(io::Error::other("reset by peer")))
+            .expect_err("fails");
         assert!(matches!(error, StreamError::Relay { .. }), "{error}");
     }
 
@@ -323,7 +381,10 @@ mod tests {
         let mut stream = receive(1 << 20, Ok(ReceiveReport::default()));
         stream.write_all(&[1; 1000]).expect("writes");
         let error = stream.finish(Ok(())).expect_err("fails");
-        assert_eq!(error.zfs().map(|e| &e.reason), Some(&Reason::StreamTruncated));
+        assert_eq!(
+            error.zfs().map(|e| &e.reason),
+            Some(&Reason::StreamTruncated)
+        );
     }
 
     #[test]

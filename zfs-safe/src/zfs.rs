@@ -11,10 +11,12 @@ use crate::begin_record::BeginRecord;
 use crate::counters::Counters;
 use crate::error::Result;
 use crate::guid::Guid;
-use crate::name::{BookmarkName, DatasetPath, EntityName, HoldTag, PoolName, SnapshotName, VersionName};
+use crate::name::{
+    BookmarkName, DatasetPath, EntityName, HoldTag, PoolName, SnapshotName, VersionName,
+};
 use crate::outcome::Outcome;
 use crate::program::{Program, ProgramError, ProgramValue};
-use crate::property::{Property, PropertyName, ZfsVersion};
+use crate::property::{DatasetType, Property, PropertyName, ZfsVersion};
 use crate::resume_token::ResumeToken;
 use crate::stream::{ReceiveStream, SendStream};
 use crate::version::{FilesystemVersion, Txg};
@@ -52,7 +54,11 @@ pub trait Zfs: Send + Sync + fmt::Debug {
     fn datasets(&self, roots: &[DatasetPath], query: &DatasetQuery) -> Result<Vec<Dataset>>;
 
     /// Snapshots and bookmarks of one dataset, in [history order](FilesystemVersion::history_order).
-    fn versions(&self, dataset: &DatasetPath, query: &VersionQuery) -> Result<Vec<FilesystemVersion>>;
+    fn versions(
+        &self,
+        dataset: &DatasetPath,
+        query: &VersionQuery,
+    ) -> Result<Vec<FilesystemVersion>>;
 
     /// User holds of a snapshot, sorted by tag.
     fn holds(&self, snapshot: &SnapshotName) -> Result<Vec<Hold>>;
@@ -65,14 +71,27 @@ pub trait Zfs: Send + Sync + fmt::Debug {
     ///
     /// The kernel creates and then sets properties: a power failure in between leaves the filesystem without them.
     /// Permissions: `create`, `mount`, and each property's.
-    fn create_filesystem(&self, path: &DatasetPath, properties: &[(PropertyName, String)]) -> Result<()>;
+    fn create_filesystem(
+        &self,
+        path: &DatasetPath,
+        properties: &[(PropertyName, String)],
+    ) -> Result<()>;
 
     /// Sets properties of a dataset, or user properties of a snapshot, in one call. If one is refused by the kernel,
     /// others may have been set.
-    fn set_properties(&self, name: &EntityName, properties: &[(PropertyName, String)]) -> Result<()>;
+    fn set_properties(
+        &self,
+        name: &EntityName,
+        properties: &[(PropertyName, String)],
+    ) -> Result<()>;
 
     /// Resets one property: to the received value if there is one and `to_received` is true, else to the inherited one.
-    fn inherit_property(&self, name: &EntityName, property: &PropertyName, to_received: bool) -> Result<()>;
+    fn inherit_property(
+        &self,
+        name: &EntityName,
+        property: &PropertyName,
+        to_received: bool,
+    ) -> Result<()>;
 
     /// Renames a filesystem or volume within its pool. Mounted filesystems stay mounted where they are.
     fn rename(&self, from: &DatasetPath, to: &DatasetPath) -> Result<()>;
@@ -89,7 +108,11 @@ pub trait Zfs: Send + Sync + fmt::Debug {
 
     /// Takes snapshots with common user properties. All snapshots of one pool are taken at one instant (the same
     /// createtxg) or none of that pool: then at least one outcome is `Failed` and the others are `NotTried`.
-    fn snapshot(&self, snapshots: &[SnapshotName], properties: &[(PropertyName, String)]) -> Vec<Outcome>;
+    fn snapshot(
+        &self,
+        snapshots: &[SnapshotName],
+        properties: &[(PropertyName, String)],
+    ) -> Vec<Outcome>;
 
     /// Creates bookmarks. An existing bookmark with the source's guid is `AlreadyDone`, one with another guid fails.
     fn bookmark(&self, requests: &[BookmarkRequest]) -> Vec<Outcome>;
@@ -107,7 +130,8 @@ pub trait Zfs: Send + Sync + fmt::Debug {
     fn destroy_bookmarks(&self, bookmarks: &[BookmarkName]) -> Vec<Outcome>;
 
     /// Runs a channel program. Needs root; every run writes the program into the pool's history.
-    fn run_program(&self, pool: &PoolName, program: &Program) -> Result<ProgramValue, ProgramError>;
+    fn run_program(&self, pool: &PoolName, program: &Program)
+    -> Result<ProgramValue, ProgramError>;
 
     /// Estimated size of a stream in bytes.
     fn estimate(&self, send: &SendArgs) -> Result<u64>;
@@ -159,7 +183,7 @@ pub struct Dataset {
     /// Its name.
     pub path: DatasetPath,
     /// Which of the two it is.
-    pub kind: DatasetKind,
+    pub dataset_type: DatasetType,
     /// Its identity in the pool.
     pub guid: Guid,
     /// The transaction group that created it.
@@ -167,8 +191,6 @@ pub struct Dataset {
     /// The properties asked for that apply to it.
     pub properties: Vec<Property>,
 }
-
-pub use crate::property::DatasetKind;
 
 /// What [`Zfs::versions`] lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,11 +207,26 @@ pub struct VersionQuery {
 
 impl VersionQuery {
     /// Snapshots and bookmarks, all of them, without holds.
-    pub const ALL: Self = Self { snapshots: true, bookmarks: true, from_createtxg: None, userrefs: false };
+    pub const ALL: Self = Self {
+        snapshots: true,
+        bookmarks: true,
+        from_createtxg: None,
+        userrefs: false,
+    };
     /// Snapshots only.
-    pub const SNAPSHOTS: Self = Self { snapshots: true, bookmarks: false, from_createtxg: None, userrefs: false };
+    pub const SNAPSHOTS: Self = Self {
+        snapshots: true,
+        bookmarks: false,
+        from_createtxg: None,
+        userrefs: false,
+    };
     /// Bookmarks only.
-    pub const BOOKMARKS: Self = Self { snapshots: false, bookmarks: true, from_createtxg: None, userrefs: false };
+    pub const BOOKMARKS: Self = Self {
+        snapshots: false,
+        bookmarks: true,
+        from_createtxg: None,
+        userrefs: false,
+    };
 
     /// The same, with the number of holds.
     #[must_use]
@@ -225,7 +262,7 @@ pub struct BookmarkRequest {
 }
 
 /// A hold to make or to release.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HoldRequest {
     /// The snapshot.
     pub snapshot: SnapshotName,
@@ -249,7 +286,10 @@ pub struct SendArgs {
 
 /// Form of a stream. All off is what `zfs send` does without options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches of zfs send")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches of zfs send"
+)]
 pub struct SendFlags {
     /// Blocks as they are on disk, encrypted ones without their key (`-w`). Implies large blocks and compressed.
     pub raw: bool,

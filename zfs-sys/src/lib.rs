@@ -3,7 +3,10 @@
 //!
 //! Whatever decides or converts lives in `zfs-safe`.
 
-#![expect(unsafe_code, reason = "this crate declares foreign functions")]
+#![cfg_attr(
+    feature = "native",
+    expect(unsafe_code, reason = "this crate declares foreign functions")
+)]
 
 pub mod ioctl;
 #[cfg(feature = "native")]

@@ -1,0 +1,162 @@
+//! Remembers the versions of datasets, so that listing what has not changed costs next to nothing.
+//!
+//! guid, createtxg and creation of a version never change; versions only appear and disappear. Since 2.2 the kernel tells
+//! when the snapshots of a dataset last changed (`snapshots_changed`). As long as that stays, the remembered snapshots are
+//! those of the pool: one ioctl to ask, and one for the bookmarks, whose changes it does not cover.
+//!
+//! `snapshots_changed` counts whole seconds. A listing made within the second of a change may lack another change of that
+//! same second, so it is not relied upon later: only what was listed after that second had passed is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::error::Result;
+use crate::name::{DatasetPath, EntityName};
+use crate::property::{PropertyName, ZfsVersion};
+use crate::version::FilesystemVersion;
+use crate::zfs::{VersionQuery, Zfs};
+
+/// Seconds that must have passed since the last change before a listing is relied upon: the rest of the second of the
+/// change, and one more for the time between a transaction group's time stamp and its end.
+const SETTLED_AFTER: u64 = 2;
+
+/// The first release that has `snapshots_changed`.
+const FIRST_WITH_CHANGE_TIME: ZfsVersion = ZfsVersion::new(2, 2, 0);
+
+/// Versions of datasets as last listed. Memory: one [`FilesystemVersion`] for each snapshot of each dataset asked for.
+#[derive(Debug)]
+pub struct VersionMemory {
+    zfs: Arc<dyn Zfs>,
+    /// What tells that a dataset's snapshots are the same; empty where the kernel does not tell.
+    evidence: Vec<PropertyName>,
+    datasets: Mutex<HashMap<DatasetPath, Remembered>>,
+}
+
+#[derive(Clone, Debug)]
+struct Remembered {
+    /// Values of the evidence, as text.
+    evidence: Vec<String>,
+    snapshots: Arc<[FilesystemVersion]>,
+}
+
+impl VersionMemory {
+    /// An empty memory in front of `zfs`.
+    pub fn new(zfs: Arc<dyn Zfs>) -> Result<Self> {
+        let knows = zfs.module_version()?.at_least(FIRST_WITH_CHANGE_TIME);
+        // Identity of the dataset and time of the last change. Sums such as `written` or `usedbysnapshots` would not do:
+        // they also change when files do.
+        let names: &[&str] = if knows {
+            &["guid", "createtxg", "snapshots_changed"]
+        } else {
+            &[]
+        };
+        let evidence = names.iter().filter_map(|name| name.parse().ok()).collect();
+        Ok(Self {
+            zfs,
+            evidence,
+            datasets: Mutex::default(),
+        })
+    }
+
+    /// Snapshots and bookmarks of a dataset, in [history order](FilesystemVersion::history_order), without holds. `now` is
+    /// the time before the call.
+    pub fn versions(
+        &self,
+        dataset: &DatasetPath,
+        now: SystemTime,
+    ) -> Result<Vec<FilesystemVersion>> {
+        let bookmarks = self.zfs.versions(dataset, &VersionQuery::BOOKMARKS)?;
+        let snapshots = self.snapshots(dataset, now)?;
+        let mut versions = bookmarks;
+        versions.extend(snapshots.iter().cloned());
+        versions.sort_by(|a, b| a.history_order().cmp(&b.history_order()));
+        Ok(versions)
+    }
+
+    /// Snapshots of a dataset, oldest first. `now` is the time before the call.
+    pub fn snapshots(
+        &self,
+        dataset: &DatasetPath,
+        now: SystemTime,
+    ) -> Result<Arc<[FilesystemVersion]>> {
+        if self.evidence.is_empty() {
+            return Ok(self.zfs.versions(dataset, &VersionQuery::SNAPSHOTS)?.into());
+        }
+        let properties = self
+            .zfs
+            .properties(&EntityName::from(dataset.clone()), &self.evidence);
+        let evidence: Vec<String> = match properties {
+            Ok(properties) => properties
+                .into_iter()
+                .map(|p| format!("{}={}", p.name, p.value))
+                .collect(),
+            Err(error) => {
+                lock(&self.datasets).remove(dataset);
+                return Err(error);
+            }
+        };
+        if let Some(known) = lock(&self.datasets)
+            .get(dataset)
+            .filter(|known| known.evidence == evidence)
+        {
+            return Ok(Arc::clone(&known.snapshots));
+        }
+        let snapshots: Arc<[_]> = self.zfs.versions(dataset, &VersionQuery::SNAPSHOTS)?.into();
+        let mut datasets = lock(&self.datasets);
+        if is_settled(&evidence, now) {
+            datasets.insert(
+                dataset.clone(),
+                Remembered {
+                    evidence,
+                    snapshots: Arc::clone(&snapshots),
+                },
+            );
+        } else {
+            datasets.remove(dataset);
+        }
+        Ok(snapshots)
+    }
+
+    /// Forgets datasets that are not in `present`, so that memory does not grow with datasets that come and go.
+    pub fn retain(&self, present: impl Fn(&DatasetPath) -> bool) {
+        lock(&self.datasets).retain(|dataset, _| present(dataset));
+    }
+}
+
+/// Had the second of the last change passed at `now`? A dataset whose snapshots never changed has no such time, and gets
+/// one with the first change.
+fn is_settled(evidence: &[String], now: SystemTime) -> bool {
+    let changed = evidence
+        .iter()
+        .find_map(|text| text.strip_prefix("snapshots_changed="));
+    let Some(changed) = changed else { return true };
+    let now = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    changed
+        .parse::<u64>()
+        .is_ok_and(|changed| changed.saturating_add(SETTLED_AFTER) <= now)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_listing_within_the_second_of_a_change_is_not_relied_upon() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let evidence = vec!["guid=1".to_owned(), "snapshots_changed=100".to_owned()];
+        assert!(!is_settled(&evidence, at(100)));
+        assert!(!is_settled(&evidence, at(101)));
+        assert!(is_settled(&evidence, at(102)));
+        assert!(is_settled(&["guid=1".to_owned()], at(100)), "never changed");
+        assert!(!is_settled(&evidence, at(50)), "clock was set back");
+    }
+}
