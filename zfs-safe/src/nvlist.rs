@@ -78,8 +78,8 @@ impl NvList {
             self.by_name.insert(place, position);
         }
         self.pairs.push(Pair::new(name, value));
-        if self.by_name.is_empty() && self.pairs.len() > SEARCHED {
-            self.by_name = sorted(&self.pairs);
+        if self.by_name.is_empty() {
+            self.by_name = index(&self.pairs);
         }
     }
 
@@ -132,14 +132,11 @@ impl NvList {
 
     /// Builds a list from decoded pairs, dropping all but the last of those that the list may have only once.
     fn from_pairs(mut pairs: Vec<Pair>, unique: Unique) -> Self {
-        if unique != Unique::No {
+        let mut by_name = index(&pairs);
+        if unique != Unique::No && has_repeated_names(&pairs, &by_name) {
             drop_repeated(&mut pairs, unique);
+            by_name = index(&pairs);
         }
-        let by_name = if pairs.len() > SEARCHED {
-            sorted(&pairs)
-        } else {
-            Vec::new()
-        };
         Self {
             pairs,
             by_name,
@@ -315,40 +312,43 @@ impl Unique {
     }
 }
 
-fn sorted(pairs: &[Pair]) -> Vec<usize> {
+/// The positions of all pairs, by name and then position; empty if the list is short enough to be searched.
+fn index(pairs: &[Pair]) -> Vec<usize> {
+    if pairs.len() <= SEARCHED {
+        return Vec::new();
+    }
     let mut positions: Vec<usize> = (0..pairs.len()).collect();
-    positions.sort_by(|&a, &b| pairs[a].name.cmp(&pairs[b].name).then(a.cmp(&b)));
+    positions.sort_unstable_by(|&a, &b| pairs[a].name.cmp(&pairs[b].name).then(a.cmp(&b)));
     positions
 }
 
-fn drop_repeated(pairs: &mut Vec<Pair>, unique: Unique) {
-    let same = |a: &Pair, b: &Pair| {
-        a.name == b.name && (unique == Unique::Name || a.value.type_code() == b.value.type_code())
-    };
-    let repeated: Vec<bool> = if pairs.len() <= SEARCHED {
-        (0..pairs.len())
-            .map(|i| pairs[i + 1..].iter().any(|later| same(&pairs[i], later)))
-            .collect()
-    } else {
-        let mut seen = HashSet::with_capacity(pairs.len());
-        let mut repeated: Vec<bool> = pairs
+fn has_repeated_names(pairs: &[Pair], by_name: &[usize]) -> bool {
+    if by_name.is_empty() {
+        return pairs
             .iter()
-            .rev()
-            .map(|pair| {
-                let kind = match unique {
-                    Unique::NameAndType => pair.value.type_code(),
-                    Unique::No | Unique::Name => 0,
-                };
-                !seen.insert((&pair.name, kind))
-            })
-            .collect();
-        repeated.reverse();
-        repeated
-    };
-    if repeated.contains(&true) {
-        let mut repeated = repeated.into_iter();
-        pairs.retain(|_| !repeated.next().unwrap_or(false));
+            .enumerate()
+            .any(|(i, pair)| pairs[..i].iter().any(|earlier| earlier.name == pair.name));
     }
+    by_name
+        .windows(2)
+        .any(|two| pairs[two[0]].name == pairs[two[1]].name)
+}
+
+fn drop_repeated(pairs: &mut Vec<Pair>, unique: Unique) {
+    let mut seen = HashSet::with_capacity(pairs.len());
+    let mut last: Vec<bool> = pairs
+        .iter()
+        .rev()
+        .map(|pair| {
+            let kind = match unique {
+                Unique::NameAndType => pair.value.type_code(),
+                Unique::No | Unique::Name => 0,
+            };
+            seen.insert((&pair.name, kind))
+        })
+        .collect();
+    // Visits the pairs from first to last, while the answers are from last to first.
+    pairs.retain(|_| last.pop() == Some(true));
 }
 
 #[cfg(test)]

@@ -83,6 +83,8 @@ fn libnvpair_refuses_the_other_byte_order() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn libnvpair_unpacks_what_we_pack(list in lists()) {
         for (encoding, _) in FORMS {

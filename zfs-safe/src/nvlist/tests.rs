@@ -227,6 +227,8 @@ fn limits_length() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn every_list_survives_every_encoding(list in lists()) {
         for encoding in ENCODINGS {
