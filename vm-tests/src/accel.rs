@@ -56,12 +56,7 @@ impl Acceleration {
     pub(crate) fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Emulation => [
-                "-accel",
-                "tcg,thread=multi,tb-size=512",
-                "-cpu",
-                "Nehalem-v1",
-            ],
+            Self::Emulation => ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"],
         }
     }
 

@@ -152,6 +152,8 @@ fn build(recipe: &Recipe, building: &Path, log: &Path) -> Result<()> {
     let root = building.join("root");
     let mut bootstrap = Command::new("mmdebstrap");
     bootstrap
+        // Debian's kernel packages take this to mean that nobody needs their own initramfs.
+        .env("INITRD", "No")
         .args(["--mode=root", "--variant=minbase", "--format=directory"])
         .args([
             "--aptopt=Acquire::Languages \"none\"",
@@ -175,7 +177,9 @@ fn build(recipe: &Recipe, building: &Path, log: &Path) -> Result<()> {
             Recipe::ZFS_PACKAGES.join(" ")
         ),
     );
-    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("INITRD", "No");
     logged(install, log, true, "install and compile OpenZFS")?;
 
     let mut stage = in_chroot(&root, "sh /stage.sh");

@@ -59,7 +59,7 @@ impl Options {
     }
 }
 
-/// A running guest with its QEMU.
+/// A running guest with its QEMU. Dropping it is a power failure: QEMU gets SIGKILL, nothing in the guest is told.
 #[derive(Debug)]
 pub(crate) struct Machine {
     // Dropped first: closes the port before QEMU goes.
@@ -128,11 +128,6 @@ impl Machine {
     pub(crate) fn serial(&mut self) -> Result<UnixStream> {
         self.qemu
             .connect("console.socket", Instant::now() + Duration::from_secs(5))
-    }
-
-    /// What a power failure does: QEMU gets SIGKILL, nothing in the guest is told.
-    pub(crate) fn cut_power(self) {
-        drop(self);
     }
 }
 

@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::guest::Guest;
 use crate::host::Host;
-use crate::machine::Machine;
+use crate::machine::{Machine, Options};
 use crate::recipe::ZfsVersion;
 use crate::summary::Totals;
 
@@ -25,15 +25,29 @@ pub(crate) struct Scenario {
     pub(crate) run: Run,
 }
 
+impl Scenario {
+    pub(crate) fn is_suite(&self) -> bool {
+        matches!(self.run, Run::Suite(_))
+    }
+}
+
 /// What a scenario is given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Run {
     /// A guest that others use too: it must leave no pool, no process and no module setting behind.
     Shared(fn(&Guest) -> Result<()>),
     /// The same guest, for programs that count tests of their own.
-    Suite(fn(&Bench<'_>, &Machine) -> Result<Totals>),
+    Suite(fn(&Bench<'_>, &Machine) -> Result<SuiteOutcome>),
     /// No guest yet: it boots, breaks and reboots its own.
     Alone(fn(&Bench<'_>) -> Result<()>),
+}
+
+/// What a program with tests of its own reports.
+#[derive(Debug)]
+pub(crate) struct SuiteOutcome {
+    pub(crate) totals: Totals,
+    /// Names of tests, for the end of the run.
+    pub(crate) failed: Vec<String>,
 }
 
 /// All scenarios, in the order in which they run.
@@ -73,6 +87,23 @@ pub(crate) struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Boots a guest, runs `steps` in it and then cuts its power, whatever it is doing.
+    pub(crate) fn in_guest<T>(
+        &self,
+        options: &Options,
+        steps: impl FnOnce(&Guest) -> Result<T>,
+    ) -> Result<T> {
+        let machine = self.host.boot(self.version, options)?;
+        steps(machine.guest()).map_err(|error| {
+            let log = machine.console().keep(&format!("failed-{}", self.version));
+            anyhow!(
+                "{error:#}\n{}console log: {}",
+                machine.console().tail(100),
+                log.display()
+            )
+        })
+    }
+
     /// Prints a line that says which guest it is from.
     pub(crate) fn say(&self, line: &str) {
         self.printer.say(self.version, line);

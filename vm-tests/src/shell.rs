@@ -69,7 +69,7 @@ pub(crate) fn interact(machine: &mut Machine) -> Result<()> {
     let (columns, rows) = terminal::size();
     let script = format!(
         "exec </dev/ttyS0 >/dev/ttyS0 2>&1; stty sane rows {rows} cols {columns}; \
-         export TERM='{}' PS1='guest# '; cd /root; setsid -c sh; exit $?",
+         export TERM='{}' PS1='guest# '; cd /root; setsid -c ash; exit $?",
         terminal::kind()
     );
     let terminal = Terminal::join(serial)?;

@@ -1,7 +1,6 @@
 //! `cargo vm test`: the checks of the host, the unit tests, then the scenarios in guests, and one line of totals.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +15,7 @@ use crate::host::Host;
 use crate::machine::{Machine, Options};
 use crate::packages::Purpose;
 use crate::recipe::ZfsVersion;
-use crate::scenario::{self, Bench, Printer, Run, Scenario};
+use crate::scenario::{self, Bench, Printer, Run, Scenario, SuiteOutcome};
 use crate::shipping;
 use crate::summary::Totals;
 use crate::workspace::{Step, Workspace};
@@ -56,7 +55,7 @@ impl Backend {
 
 pub(crate) fn run(arguments: &TestArguments) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref();
-    let plan = plan(filter, arguments.zfs.as_ref());
+    let mut plan = plan(filter, arguments.zfs.as_ref());
     let mut versions: Vec<ZfsVersion> = plan.iter().map(|job| job.version).collect();
     versions.sort();
     versions.dedup();
@@ -74,15 +73,20 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<ExitCode> {
     if filter.is_none() && !arguments.guest_only {
         check_host(&workspace, &mut results)?;
     }
-    let wants_suite = plan
-        .iter()
-        .flat_map(|job| &job.scenarios)
-        .any(|scenario| matches!(scenario.run, Run::Suite(_)));
-    let suite = if wants_suite {
-        build_suite(&workspace)?
-    } else {
-        None
-    };
+    let mut suite = None;
+    if plan.iter().any(Job::has_suite) {
+        match build_suite(&workspace) {
+            Ok(program) => suite = program,
+            Err(error) => {
+                println!("{error:#}");
+                results.add("building the conformance suite", Totals::ONE_FAILED);
+                for job in &mut plan {
+                    job.scenarios.retain(|scenario| !scenario.is_suite());
+                }
+                plan.retain(|job| !job.scenarios.is_empty());
+            }
+        }
+    }
     let mut suite_arguments = Vec::new();
     if let Some(backend) = arguments.backend {
         suite_arguments.extend(["--backend".to_owned(), backend.name().to_owned()]);
@@ -194,61 +198,80 @@ fn build_suite(workspace: &Workspace) -> Result<Option<PathBuf>> {
 }
 
 impl Job {
+    fn has_suite(&self) -> bool {
+        self.scenarios.iter().any(Scenario::is_suite)
+    }
+
     fn run(self, bench: &Bench<'_>, results: &Mutex<Results>) {
         let mut shared = None;
         for scenario in &self.scenarios {
             let started = Instant::now();
             let outcome = run_one(bench, scenario, &mut shared);
-            let took = started.elapsed();
+            let took = seconds(started.elapsed());
             let name = format!("[{}] {}", bench.version, scenario.name);
-            let totals = match outcome {
-                Ok(totals) => {
-                    if matches!(scenario.run, Run::Suite(_)) {
-                        bench.say(&format!("{} took {}", scenario.name, seconds(took)));
-                    } else {
-                        bench.say(&format!(
-                            "test {} ... ok ({})",
-                            scenario.name,
-                            seconds(took)
-                        ));
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Ok(Outcome::Passed) => {
+                    bench.say(&format!("test {} ... ok ({took})", scenario.name));
+                    results.add(&name, Totals::ONE_PASSED);
+                }
+                Ok(Outcome::Suite(SuiteOutcome { totals, failed })) => {
+                    bench.say(&format!("{} took {took}", scenario.name));
+                    if totals.failed > 0 {
+                        bench.say(&keep_console(shared.as_ref(), &name));
+                        shared = None;
                     }
-                    totals
+                    results.totals += totals;
+                    results
+                        .failed
+                        .extend(failed.iter().map(|test| format!("{name}::{test}")));
+                    if totals.failed > 0 && failed.is_empty() {
+                        results.failed.push(name);
+                    }
                 }
                 Err(error) => {
-                    let mut text = format!(
-                        "test {} ... FAILED ({})\n{error:#}",
-                        scenario.name,
-                        seconds(took)
-                    );
+                    bench.say(&format!(
+                        "test {} ... FAILED ({took})\n{error:#}",
+                        scenario.name
+                    ));
                     if let Some(machine) = &shared {
-                        let log = machine
-                            .console()
-                            .keep(&format!("{}-{}", scenario.name, bench.version));
-                        let tail = machine.console().tail(100);
-                        // Writing to a string does not fail.
-                        write!(text, "\n{tail}console log: {}", log.display()).ok();
+                        bench.say(&machine.console().tail(100));
                     }
-                    bench.say(&text);
+                    bench.say(&keep_console(shared.as_ref(), &name));
+                    results.add(&name, Totals::ONE_FAILED);
                     // The next scenario gets a guest that nothing has failed in.
                     shared = None;
-                    Totals::ONE_FAILED
                 }
-            };
-            results
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .add(&name, totals);
+            }
         }
     }
 }
 
-fn run_one(bench: &Bench<'_>, scenario: &Scenario, shared: &mut Option<Machine>) -> Result<Totals> {
+/// Saves the console of the shared guest and says where; nothing for scenarios that booted their own.
+fn keep_console(shared: Option<&Machine>, name: &str) -> String {
+    let file = name.replace(['[', ']'], "").replace(' ', "-");
+    shared.map_or_else(String::new, |machine| {
+        format!("console log: {}", machine.console().keep(&file).display())
+    })
+}
+
+#[derive(Debug)]
+enum Outcome {
+    Passed,
+    Suite(SuiteOutcome),
+}
+
+fn run_one(
+    bench: &Bench<'_>,
+    scenario: &Scenario,
+    shared: &mut Option<Machine>,
+) -> Result<Outcome> {
     match scenario.run {
         Run::Alone(run) => run(bench)?,
         Run::Shared(run) => run(shared_machine(bench, shared)?.guest())?,
-        Run::Suite(run) => return run(bench, shared_machine(bench, shared)?),
+        Run::Suite(run) => return run(bench, shared_machine(bench, shared)?).map(Outcome::Suite),
     }
-    Ok(Totals::ONE_PASSED)
+    Ok(Outcome::Passed)
 }
 
 fn shared_machine<'m>(bench: &Bench<'_>, shared: &'m mut Option<Machine>) -> Result<&'m Machine> {

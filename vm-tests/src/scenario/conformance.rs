@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::Bench;
+use super::{Bench, SuiteOutcome};
 use crate::guest::Stream;
 use crate::machine::Machine;
 use crate::summary::{Lines, Totals};
@@ -15,10 +15,13 @@ pub(super) const NAME: &str = "conformance";
 /// All tests of the suite together, under emulation on a loaded host.
 const LIMIT: Duration = Duration::from_secs(25 * 60);
 
-pub(super) fn conformance(bench: &Bench<'_>, machine: &Machine) -> Result<Totals> {
+pub(super) fn conformance(bench: &Bench<'_>, machine: &Machine) -> Result<SuiteOutcome> {
     if bench.suite.is_none() {
         bench.say("conformance ... skipped: zfs-safe has no test target `conformance`");
-        return Ok(Totals::ONE_SKIPPED);
+        return Ok(SuiteOutcome {
+            totals: Totals::ONE_SKIPPED,
+            failed: Vec::new(),
+        });
     }
     let mut argv = machine.host_program(NAME);
     argv.extend(bench.suite_arguments.iter().cloned());
@@ -48,7 +51,10 @@ pub(super) fn conformance(bench: &Bench<'_>, machine: &Machine) -> Result<Totals
             if let Some(complaint) = complaint {
                 bench.say(&complaint);
             }
-            Ok(totals)
+            Ok(SuiteOutcome {
+                totals,
+                failed: report.failed,
+            })
         }
         Err(error) if report.counted == Totals::default() => bail!(error),
         Err(error) => {
@@ -56,7 +62,10 @@ pub(super) fn conformance(bench: &Bench<'_>, machine: &Machine) -> Result<Totals
             bench.say(&format!("conformance ... FAILED\n{error:#}"));
             let mut totals = report.counted;
             totals += Totals::ONE_FAILED;
-            Ok(totals)
+            Ok(SuiteOutcome {
+                totals,
+                failed: report.failed,
+            })
         }
     }
 }
@@ -66,19 +75,23 @@ pub(super) fn conformance(bench: &Bench<'_>, machine: &Machine) -> Result<Totals
 struct Report {
     counted: Totals,
     said: Option<Totals>,
+    failed: Vec<String>,
 }
 
 impl Report {
     fn line(&mut self, line: &str) {
         if let Some(totals) = Totals::parse(line) {
             self.said = Some(totals);
-        } else if let Some((_, result)) = line
+        } else if let Some((name, result)) = line
             .strip_prefix("test ")
             .and_then(|test| test.split_once(" ... "))
         {
             match result {
                 "ok" => self.counted += Totals::ONE_PASSED,
-                "FAILED" => self.counted += Totals::ONE_FAILED,
+                "FAILED" => {
+                    self.counted += Totals::ONE_FAILED;
+                    self.failed.push(name.to_owned());
+                }
                 skipped if skipped.starts_with("skipped") => self.counted += Totals::ONE_SKIPPED,
                 _ => {}
             }
@@ -135,6 +148,7 @@ mod tests {
     #[test]
     fn a_suite_that_dies_has_failed() {
         let report = report(&["test a ... ok", "test b ... FAILED"]);
+        assert_eq!(report.failed, ["b"]);
         assert_eq!(
             report.judge(101).0.to_string(),
             "1 passed, 1 failed, 0 skipped"

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::Bench;
+use crate::guest::Guest;
 use crate::machine::Options;
 
 const DISK_BYTES: u32 = 1 << 30;
@@ -27,8 +28,14 @@ pub(super) fn power_failure(bench: &Bench<'_>) -> Result<()> {
         ..Options::default()
     };
 
-    let machine = bench.host.boot(bench.version, &options)?;
-    let guest = machine.guest();
+    let checksum = bench.in_guest(&options, receive_until_the_cut)?;
+    // A moment for the host to let go of the image.
+    thread::sleep(Duration::from_millis(200));
+    bench.in_guest(&options, |guest| recover(bench, guest, &checksum))
+}
+
+/// Returns the checksum of what is being sent.
+fn receive_until_the_cut(guest: &Guest) -> Result<String> {
     guest
         .script(&format!(
             "zpool create -O mountpoint=/tank -O compression=off tank /dev/vda1
@@ -37,9 +44,9 @@ pub(super) fn power_failure(bench: &Bench<'_>) -> Result<()> {
              zfs snapshot tank/source@1"
         ))?
         .ok()?;
-    let checksum = guest.run(["sha256sum", "/tank/source/data"])?.ok()?.text();
+    let checksum = checksum(guest, "/tank/source/data")?;
     // The receiver gets a part and then waits for the rest, as with a stalled network.
-    let in_flight = guest
+    guest
         .command([
             "sh",
             "-c",
@@ -48,7 +55,8 @@ pub(super) fn power_failure(bench: &Bench<'_>) -> Result<()> {
                  | zfs receive -s tank/target"
             ),
         ])
-        .start()?;
+        .start()?
+        .leave();
     guest
         .script("until test -e /tmp/arrived; do sleep 0.2; done; sleep 2; zpool sync tank")?
         .ok()?;
@@ -57,13 +65,10 @@ pub(super) fn power_failure(bench: &Bench<'_>) -> Result<()> {
     guest
         .run(["zfs", "bookmark", "tank/source@1", "tank/source#kept"])?
         .ok()?;
-    in_flight.leave();
-    machine.cut_power();
-    // QEMU is gone; a moment for the host to release the image's lock.
-    thread::sleep(Duration::from_millis(200));
+    Ok(checksum)
+}
 
-    let machine = bench.host.boot(bench.version, &options)?;
-    let guest = machine.guest();
+fn recover(bench: &Bench<'_>, guest: &Guest, sent: &str) -> Result<()> {
     guest.run(["zpool", "import", "-d", "/dev", "tank"])?.ok()?;
     let holds = guest
         .run(["zfs", "holds", "-H", "tank/source@1"])?
@@ -74,47 +79,7 @@ pub(super) fn power_failure(bench: &Bench<'_>) -> Result<()> {
         .run(["zfs", "list", "-t", "bookmark", "tank/source#kept"])?
         .ok()
         .context("the bookmark is lost")?;
-
-    let token = guest.run([
-        "zfs",
-        "get",
-        "-H",
-        "-o",
-        "value",
-        "receive_resume_token",
-        "tank/target",
-    ])?;
-    let token = if token.status() == 0 {
-        token.text()
-    } else {
-        String::new()
-    };
-    if token.len() > 1 {
-        let resumed = guest
-            .command([
-                "sh",
-                "-c",
-                "zfs send -t \"$0\" | zfs receive -s tank/target",
-                &token,
-            ])
-            .run()?
-            .ok()?;
-        ensure!(resumed.stderr.is_empty(), "{resumed}");
-        bench.say("power_failure: resumed from the token");
-    } else {
-        let left = guest
-            .run(["zfs", "list", "-H", "-o", "name", "-r", "tank"])?
-            .ok()?
-            .text();
-        ensure!(
-            !left.contains("target"),
-            "no resume token, and something partial is stranded:\n{left}"
-        );
-        guest
-            .script("zfs send tank/source@1 | zfs receive -s tank/target")?
-            .ok()?;
-        bench.say("power_failure: the receive left nothing and was repeated");
-    }
+    resume(bench, guest)?;
     guest
         .script(
             "test \"$(zfs get -Hpo value guid tank/source@1)\" = \"$(zfs get -Hpo value guid tank/target@1)\"
@@ -122,12 +87,56 @@ pub(super) fn power_failure(bench: &Bench<'_>) -> Result<()> {
              test \"$(zpool status -x tank)\" = \"pool 'tank' is healthy\"",
         )?
         .ok()?;
-    let received = guest.run(["sha256sum", "/tank/target/data"])?.ok()?.text();
-    ensure!(
-        received.split_whitespace().next() == checksum.split_whitespace().next(),
-        "sent {checksum}, received {received}"
-    );
+    let received = checksum(guest, "/tank/target/data")?;
+    ensure!(received == sent, "sent {sent}, received {received}");
     Ok(())
+}
+
+/// Completes the receive, from the token or from the start.
+fn resume(bench: &Bench<'_>, guest: &Guest) -> Result<()> {
+    let property = guest.run([
+        "zfs",
+        "get",
+        "-Hpo",
+        "value",
+        "receive_resume_token",
+        "tank/target",
+    ])?;
+    let token = property.text();
+    if property.status() == 0 && token.len() > 1 {
+        guest
+            .run([
+                "sh",
+                "-c",
+                "zfs send -t \"$0\" | zfs receive -s tank/target",
+                &token,
+            ])?
+            .ok()?;
+        bench.say("power_failure: resumed from the token");
+        return Ok(());
+    }
+    let left = guest
+        .run(["zfs", "list", "-Hr", "-o", "name", "tank"])?
+        .ok()?
+        .text();
+    ensure!(
+        !left.contains("target"),
+        "no resume token, and something partial is stranded:\n{left}"
+    );
+    guest
+        .script("zfs send tank/source@1 | zfs receive -s tank/target")?
+        .ok()?;
+    bench.say("power_failure: the receive left nothing and was repeated");
+    Ok(())
+}
+
+fn checksum(guest: &Guest, path: &str) -> Result<String> {
+    let line = guest.run(["sha256sum", path])?.ok()?.text();
+    Ok(line
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned())
 }
 
 /// A sparse disk with one partition. A pool on a whole disk would have zpool partition it and then wait for udev, which
