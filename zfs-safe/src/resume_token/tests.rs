@@ -83,8 +83,8 @@ fn decodes_what_did_not_shrink() {
 #[test]
 fn every_failure_is_told_apart() {
     let (_, good) = recorded().next().unwrap();
-    let hex = good.text.rsplit('-').next().unwrap();
-    let head = good.text.strip_suffix(hex).unwrap();
+    let digits = good.text.rsplit('-').next().unwrap();
+    let head = good.text.strip_suffix(digits).unwrap();
     let (sum, len) = {
         let mut fields = head.split('-');
         (fields.nth(1).unwrap(), fields.next().unwrap())
@@ -108,17 +108,20 @@ fn every_failure_is_told_apart() {
         (String::new(), ResumeTokenError::Format),
         ("-".to_owned(), ResumeTokenError::Format),
         (format!("1-{sum}-{len}"), ResumeTokenError::Format),
-        (format!("1-+{sum}-{len}-{hex}"), ResumeTokenError::Format),
-        (format!("1-{sum}-{len}g-{hex}"), ResumeTokenError::Format),
+        (format!("1-+{sum}-{len}-{digits}"), ResumeTokenError::Format),
+        (format!("1-{sum}-{len}g-{digits}"), ResumeTokenError::Format),
         (
-            format!("1-1{:016x}-{len}-{hex}", 0),
+            format!("1-1{:016x}-{len}-{digits}", 0),
             ResumeTokenError::Format,
         ),
         (
-            format!("2-{sum}-{len}-{hex}"),
+            format!("2-{sum}-{len}-{digits}"),
             ResumeTokenError::Version { version: 2 },
         ),
-        (format!("1-{sum}-100001-{hex}"), ResumeTokenError::TooLong),
+        (
+            format!("1-{sum}-100001-{digits}"),
+            ResumeTokenError::TooLong,
+        ),
         (
             format!("1-{sum}-{len}-{}", "0".repeat(2 * MAX_LEN + 2)),
             ResumeTokenError::TooLong,
@@ -133,12 +136,17 @@ fn every_failure_is_told_apart() {
                 stated: u64::from_str_radix(&format!("1{sum}"), 16).unwrap(),
             },
         ),
-        (format!("1-{sum}-b7-{hex}"), length(0xb7)),
-        (format!("1-{sum}-b9-{hex}"), length(0xb9)),
-        (format!("1-{sum}-0-{hex}"), length(0)),
+        (format!("1-{sum}-b7-{digits}"), length(0xb7)),
+        (format!("1-{sum}-b9-{digits}"), length(0xb9)),
+        (format!("1-{sum}-0-{digits}"), length(0)),
         (
             join(0xb8, &half, ByteOrder::Little),
             ResumeTokenError::Compression,
+        ),
+        (
+            // Damage is found before the decompressor sees it.
+            format!("1-1-b8-{}", hex(&half)),
+            ResumeTokenError::Checksum { stated: 1 },
         ),
         (
             join(0, &[], ByteOrder::Little),
