@@ -5,12 +5,16 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-env-changed=ZREPL_VERSION");
-    println!("cargo:rerun-if-changed=../.git/HEAD");
-    println!("cargo:rerun-if-changed=../.git/index");
+    // Grows with each commit. Named only where it is: cargo runs the script anew each time for a file that is missing.
+    const COMMITS: &str = "../.git/logs/HEAD";
+    println!("cargo:rerun-if-changed=../build.rs");
+    if std::path::Path::new(COMMITS).exists() {
+        println!("cargo:rerun-if-changed={COMMITS}");
+    }
     let version = std::env::var("ZREPL_VERSION")
         .ok()
         .filter(|v| !v.is_empty())
-        .or_else(|| git(&["describe", "--tags", "--always", "--dirty", "--match", "v*"]).map(from_git))
+        .or_else(|| git(&["describe", "--tags", "--always", "--match", "v*"]).map(from_git))
         .unwrap_or_else(|| format!("v{}", env!("CARGO_PKG_VERSION")));
     println!("cargo:rustc-env=ZREPL_VERSION={version}");
 }
