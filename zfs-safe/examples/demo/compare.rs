@@ -14,7 +14,7 @@ use crate::world::{Material, World};
 use crate::{Recorded, Result};
 
 /// Digits of a checksum that are printed.
-const SHOWN: usize = 6;
+const SHOWN: usize = 10;
 
 /// What a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,12 +131,17 @@ impl Comparison {
         self.guids[0] == self.guids[1] && source == backup
     }
 
+    /// What the columns of [`lines`](Self::lines) are.
+    pub(crate) fn header() -> String {
+        format!("{:<20} {:<7} {:<21} sha256", "snapshot", "side", "guid")
+    }
+
     /// One line for each side.
     pub(crate) fn lines(&self) -> [String; 2] {
         let values = |side: usize| {
             let checksum = &self.contents[side].checksum;
             let shown = checksum.get(..SHOWN).unwrap_or(checksum);
-            format!("guid {:<20}  sha256 {shown}…", self.guids[side])
+            format!("{:<21} {shown}…", self.guids[side])
         };
         let what = match self.contents[1].files {
             Some(1) => "one file".to_owned(),
@@ -144,8 +149,8 @@ impl Comparison {
             None => "volume".to_owned(),
         };
         [
-            format!("{:<20} source {}", self.name, values(0)),
-            format!("  {what:<18} backup {}", values(1)),
+            format!("{:<20} source  {}", self.name, values(0)),
+            format!("  {what:<18} backup  {}", values(1)),
         ]
     }
 }

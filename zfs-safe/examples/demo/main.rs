@@ -167,7 +167,10 @@ impl Demo<'_> {
         let held = DOCUMENTS.source()?.snapshot("monday")?;
         match &self.zfs.destroy_snapshots(&[held])[..] {
             [Outcome::Failed(error)] if matches!(&error.reason, Reason::Held(_)) => {
-                report.line(format!("  tried to: {}", error.reason), "refused");
+                report.line(
+                    format!("  trying to destroy one: {}", error.reason),
+                    "refused",
+                );
                 Ok(())
             }
             other => Err(format!("destroying a held snapshot gave {other:?}").into()),
@@ -271,12 +274,9 @@ impl Demo<'_> {
         if cut.complete {
             return Err("the stream was over before it could be cut".into());
         }
+        report.line("estimate of the whole stream", mebibytes(estimate));
         report.line(
-            format!(
-                "{}@wednesday, cut off in the middle of {}",
-                DOCUMENTS.name,
-                mebibytes(estimate)
-            ),
+            format!("{}@wednesday, cut off in the middle", DOCUMENTS.name),
             figure(&cut),
         );
 
@@ -319,6 +319,7 @@ impl Demo<'_> {
 
     fn compare(&self, report: &mut Report) -> Result<()> {
         report.step("compare");
+        report.line(Comparison::header(), "");
         let mut different = 0;
         for recorded in &self.compared {
             let comparison = Comparison::make(self.zfs, self.world, recorded)?;
