@@ -96,7 +96,11 @@ fn ensure_one(version: ZfsVersion) -> Result<Image> {
         version,
         directory: cache.join(&key),
     };
-    if image.directory.exists() {
+    if image
+        .directory
+        .try_exists()
+        .with_context(|| format!("cannot look into {}", cache.display()))?
+    {
         return Ok(image);
     }
     if !rustix::process::geteuid().is_root() {
@@ -123,7 +127,11 @@ fn ensure_one(version: ZfsVersion) -> Result<Image> {
     remove(&building)?;
     fs::create_dir(&building).with_context(|| format!("cannot create {}", building.display()))?;
     let log = cache.join("logs").join(format!("image-{version}.log"));
-    build(&recipe, &building, &log)?;
+    if let Err(error) = build(&recipe, &building, &log) {
+        // The log has all there is to know; the space may be what was missing.
+        remove(&building).ok();
+        return Err(error);
+    }
     fs::rename(building.join("image"), &image.directory)
         .with_context(|| format!("cannot move the image to {}", image.directory.display()))?;
     remove(&building)?;
