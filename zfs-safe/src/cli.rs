@@ -9,6 +9,8 @@ mod batch;
 mod command;
 mod dataset;
 mod destroy;
+#[cfg(test)]
+mod fake;
 mod list;
 mod lua;
 mod parse;
@@ -59,23 +61,21 @@ struct Tools {
 }
 
 impl Cli {
-    /// Finds the tools and the ZFS device. Fails with [`Reason::Process`] if there is no zfs(8), and with
-    /// [`Reason::DeviceMissing`] if the module is not loaded.
+    /// Finds the ZFS device and the tools. Fails with [`Reason::DeviceMissing`] if the module is not loaded, and with
+    /// [`Reason::Process`] if there is no zfs(8); never loads the module.
     pub fn open() -> Result<Self> {
-        let cli = Self::with_tools(Tools {
-            zfs: "zfs".into(),
-            zpool: "zpool".into(),
-        })?;
-        // `zfs version` does not open it.
-        if Path::new(DEVICE).exists() {
-            Ok(cli)
-        } else {
-            Err(ZfsError::new(
+        // Before any command is run: without the device the tools load the module, since 2.2 whatever the environment says.
+        if !Path::new(DEVICE).exists() {
+            return Err(ZfsError::new(
                 Operation::Open,
                 DEVICE,
                 Reason::DeviceMissing,
-            ))
+            ));
         }
+        Self::with_tools(Tools {
+            zfs: "zfs".into(),
+            zpool: "zpool".into(),
+        })
     }
 
     fn with_tools(tools: Tools) -> Result<Self> {

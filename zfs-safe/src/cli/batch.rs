@@ -357,5 +357,4 @@ impl Mark {
 }
 
 #[cfg(test)]
-#[path = "batch_tests.rs"]
 mod tests;

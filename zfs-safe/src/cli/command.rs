@@ -20,11 +20,10 @@ pub(super) const ARGUMENT_BYTES: usize = 96 << 10;
 const STDERR_BYTES: usize = 1 << 20;
 
 /// Switches of the tools that change what they print or do.
-const UNWANTED_ENVIRONMENT: [&str; 5] = [
+const UNWANTED_ENVIRONMENT: [&str; 4] = [
     "ZFS_COLOR",
     "ZFS_ABORT",
-    "ZFS_DEBUG",
-    "ZPOOL_SCRIPTS_ENABLED",
+    "ZFS_MODULE_LOADING",
     "POSIXLY_CORRECT",
 ];
 
@@ -60,6 +59,8 @@ impl<'a> Command<'a> {
         let mut process = std::process::Command::new(program);
         // The messages that are classified are the untranslated ones.
         process.env("LC_ALL", "C").stdin(Stdio::null());
+        // The tools wait this long for a missing device, 10 seconds if not told.
+        process.env("ZFS_MODULE_TIMEOUT", "0");
         for name in UNWANTED_ENVIRONMENT {
             process.env_remove(name);
         }
@@ -244,4 +245,107 @@ pub(super) fn fitting<T>(items: &[T], length: impl Fn(&T) -> usize) -> Vec<&[T]>
         runs.push(&items[start..]);
     }
     runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::Fake;
+    use super::*;
+
+    fn run(script: &str) -> Finished {
+        Fake::new(script)
+            .cli
+            .zfs("list")
+            .run(Operation::ListDatasets, "p")
+            .expect("runs")
+    }
+
+    #[test]
+    fn tells_how_a_command_ended() {
+        assert_eq!(run("exit 0").exit, Exit::Code(0));
+        assert_eq!(run("exit 255").exit, Exit::Code(255));
+        assert_eq!(run("kill -9 $$").exit, Exit::Signal(libc::SIGKILL));
+        let finished = run("echo out; echo err >&2; exit 2");
+        assert_eq!(
+            (finished.stdout.as_str(), finished.stderr.as_str()),
+            ("out\n", "err\n")
+        );
+        let error = run("kill -15 $$")
+            .failure(Operation::ListDatasets, "p")
+            .expect("failed");
+        assert_eq!(error.reason, Reason::Interrupted);
+    }
+
+    #[test]
+    fn a_flood_of_messages_is_drained_and_cut() {
+        let finished = run(
+            "head -c 3000000 /dev/zero | tr '\\0' e >&2; head -c 3000000 /dev/zero | tr '\\0' o",
+        );
+        assert_eq!(finished.stdout.len(), 3_000_000);
+        assert_eq!(finished.stderr.len(), STDERR_BYTES);
+    }
+
+    #[test]
+    fn environment_and_input_are_ours() {
+        let finished = run("echo $LC_ALL $ZFS_MODULE_TIMEOUT; cat");
+        assert_eq!(finished.stdout, "C 0\n");
+        let fake = Fake::new("cat");
+        let text = "x".repeat(300_000);
+        let echoed = fake
+            .cli
+            .zfs("program")
+            .input(text.clone().into_bytes())
+            .success(Operation::Program, "p");
+        assert_eq!(echoed.expect("succeeds"), text);
+        let unread = Fake::new("exit 0");
+        let ended = unread
+            .cli
+            .zfs("program")
+            .input(text.into_bytes())
+            .success(Operation::Program, "p");
+        assert_eq!(ended.expect("succeeds"), "");
+    }
+
+    #[test]
+    fn operands_are_never_options() {
+        let fake = Fake::new("exit 0");
+        fake.cli
+            .zfs("hold")
+            .operands(["-r", "p@s"])
+            .success(Operation::Hold, "p@s")
+            .expect("succeeds");
+        assert_eq!(fake.calls(), ["zfs hold -- -r p@s"]);
+        assert_eq!(fake.cli.counters.now().processes, 1);
+    }
+
+    #[test]
+    fn a_missing_program_is_an_error_of_its_own() {
+        let counters = Counters::default();
+        let missing = Path::new("/nonexistent/zfs");
+        let error = Command::new(missing, &counters)
+            .success(Operation::Open, "")
+            .expect_err("fails");
+        assert_eq!(error.reason, Reason::Process);
+        assert!(
+            error
+                .to_string()
+                .contains("/nonexistent/zfs: command not found"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn arguments_are_split_to_fit() {
+        let lengths = |items: &[usize]| {
+            fitting(items, |length| *length)
+                .iter()
+                .map(|run| run.len())
+                .collect::<Vec<_>>()
+        };
+        assert!(lengths(&[]).is_empty());
+        assert_eq!(lengths(&[1, 2, 3]), [3]);
+        assert_eq!(lengths(&[255; 1000]), [372, 372, 256]);
+        // What fits into none is tried alone.
+        assert_eq!(lengths(&[200_000, 1, 200_000]), [1, 1, 1]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{ARGUMENT_BYTES, Finished};
+use super::command::{ARGUMENT_BYTES, Exit, Finished};
 use super::{Cli, list, stderr};
 use crate::error::{Operation, Reason, Result, ZfsError};
 use crate::name::{BookmarkName, DatasetPath, HoldTag, PoolName, SnapshotName};
@@ -58,33 +58,10 @@ fn destroy_chunk(
     names: Vec<&str>,
     kept: &mut BTreeMap<String, ZfsError>,
 ) {
-    let operation = Operation::DestroySnapshots;
     let mut names = names;
     while !names.is_empty() {
-        let operand = format!("{dataset}@{}", names.join(","));
-        let result = cli
-            .zfs("destroy")
-            .operands([operand])
-            .run(operation, dataset.as_str());
-        let stubborn = match result
-            .map(|finished| (finished.failure(operation, dataset.as_str()), finished))
-        {
-            Ok((None, _)) => return,
-            Ok((Some(_), finished)) if nothing_to_destroy(&finished) => return,
-            Ok((Some(error), _)) if error.is_not_found() && pool_exists(cli, &dataset.pool()) => {
-                return;
-            }
-            Ok((Some(error), finished)) => {
-                let stubborn = undestroyable(&finished, dataset, &names);
-                if stubborn.is_empty() {
-                    Err(error)
-                } else {
-                    Ok(stubborn)
-                }
-            }
-            Err(error) => Err(error),
-        };
-        match stubborn {
+        match destroy_all(cli, dataset, &names) {
+            Ok(stubborn) if stubborn.is_empty() => return,
             Ok(stubborn) => {
                 names.retain(|name| !stubborn.contains_key(name));
                 for (name, description) in stubborn {
@@ -103,9 +80,35 @@ fn destroy_chunk(
     }
 }
 
+/// One command: which snapshots have stopped it and why; none if all are gone.
+fn destroy_all<'n>(
+    cli: &Cli,
+    dataset: &DatasetPath,
+    names: &[&'n str],
+) -> Result<BTreeMap<&'n str, String>> {
+    let operation = Operation::DestroySnapshots;
+    let operand = format!("{dataset}@{}", names.join(","));
+    let finished = cli
+        .zfs("destroy")
+        .operands([operand])
+        .run(operation, dataset.as_str())?;
+    let Some(error) = finished.failure(operation, dataset.as_str()) else {
+        return Ok(BTreeMap::new());
+    };
+    if error.is_not_found() || nothing_to_destroy(&finished) {
+        return check_pool(cli, operation, &dataset.pool()).map(|()| BTreeMap::new());
+    }
+    let stubborn = undestroyable(&finished, dataset, names);
+    if stubborn.is_empty() {
+        Err(error)
+    } else {
+        Ok(stubborn)
+    }
+}
+
 fn nothing_to_destroy(finished: &Finished) -> bool {
-    const NOTHING: &str = "could not find any snapshots to destroy";
-    stderr::messages(&finished.stderr).all(|line| line.starts_with(NOTHING))
+    const NOTHING: &str = "could not find any snapshots to destroy; check snapshot names.";
+    finished.exit == Exit::Code(1) && stderr::messages(&finished.stderr).eq([NOTHING])
 }
 
 /// Snapshots that the messages name, with what they say: `cannot destroy 'NAME': …` from a check of zfs(8), which looks for
@@ -157,9 +160,8 @@ fn explain(cli: &Cli, snapshot: &str, description: &str) -> ZfsError {
 }
 
 fn holders(cli: &Cli, snapshot: &str) -> Result<Vec<HoldTag>> {
-    let name = SnapshotName::new(snapshot).map_err(|error| {
-        ZfsError::new(Operation::ListHolds, snapshot, Reason::InvalidName(error))
-    })?;
+    let name = SnapshotName::new(snapshot)
+        .map_err(|error| ZfsError::new(Operation::ListHolds, snapshot, Reason::from(error)))?;
     Ok(list::holds(cli, &name)?
         .into_iter()
         .map(|hold| hold.tag)
@@ -185,13 +187,14 @@ fn clones(cli: &Cli, snapshot: &str) -> Vec<DatasetPath> {
     clones
 }
 
-/// Is the pool imported? If that cannot be told, no: nothing is called destroyed that may be there.
-fn pool_exists(cli: &Cli, pool: &PoolName) -> bool {
-    let listed = cli
-        .zpool("list")
-        .args(["-H", "-o", "name"])
-        .operands([pool.as_str()]);
-    listed.success(Operation::ListPools, pool.as_str()).is_ok()
+/// An error unless the pool can be looked into. zfs(8) calls what it cannot look at missing, and nothing shall be called
+/// destroyed that may be there.
+fn check_pool(cli: &Cli, operation: Operation, pool: &PoolName) -> Result<()> {
+    cli.zfs("list")
+        .args(["-H", "-o", "name", "-t", "filesystem"])
+        .operands([pool.as_str()])
+        .success(operation, pool.as_str())
+        .map(drop)
 }
 
 pub(super) fn bookmarks(cli: &Cli, bookmarks: &[BookmarkName]) -> Vec<Outcome> {
@@ -214,19 +217,14 @@ pub(super) fn bookmarks(cli: &Cli, bookmarks: &[BookmarkName]) -> Vec<Outcome> {
             if !stderr::messages(&finished.stderr).any(|line| line == absent) {
                 return Outcome::Failed(error);
             }
-            // zfs(8) says so for a missing pool as well, where the bookmark may exist.
-            if pool_exists(cli, &bookmark.pool()) {
-                Outcome::Done
-            } else {
-                Outcome::Failed(ZfsError {
-                    reason: Reason::NotFound,
-                    ..error
-                })
+            // So it says for a missing or suspended pool as well.
+            match check_pool(cli, operation, &bookmark.pool()) {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Failed(error.on(bookmark.as_str())),
             }
         })
         .collect()
 }
 
 #[cfg(test)]
-#[path = "destroy_tests.rs"]
 mod tests;

@@ -82,9 +82,8 @@ pub(super) fn datasets(
             });
         }
         for (name, values) in parse::values(operation, &finished.stdout, &wanted)? {
-            let path = DatasetPath::new(name.as_str()).map_err(|error| {
-                ZfsError::new(operation, name.as_str(), Reason::InvalidName(error))
-            })?;
+            let path = DatasetPath::new(name.as_str())
+                .map_err(|error| ZfsError::new(operation, name.as_str(), Reason::from(error)))?;
             let dataset = dataset(path.clone(), &values, &query.properties)?;
             found.insert(path, dataset);
         }

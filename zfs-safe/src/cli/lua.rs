@@ -2,6 +2,7 @@
 //! and its result is made fit for printing.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use crate::program::ProgramValue;
 
@@ -116,7 +117,8 @@ fn quote(text: &str, into: &mut String) {
         if byte.is_ascii_alphanumeric() || b" @#/:._-=,%".contains(&byte) {
             into.push(char::from(byte));
         } else {
-            into.push_str(&format!("\\{byte:03}"));
+            // Writing to a string does not fail.
+            let _ = write!(into, "\\{byte:03}");
         }
     }
     into.push('"');
@@ -157,4 +159,98 @@ pub(super) fn unwrapped(message: &str) -> String {
         })
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn literal_of(value: &ProgramValue) -> String {
+        let mut text = String::new();
+        literal(value, &mut text).expect("has a form");
+        text
+    }
+
+    #[test]
+    fn values_become_expressions() {
+        let cases = [
+            (ProgramValue::Boolean(false), "false"),
+            (ProgramValue::Integer(-5), "-5"),
+            (
+                ProgramValue::Integer(i64::MIN),
+                "(-9223372036854775807 - 1)",
+            ),
+            (ProgramValue::from("p/a@x y"), "\"p/a@x y\""),
+            (
+                ProgramValue::from("\"]]\\\n\0ü"),
+                r#""\034\093\093\092\010\000\195\188""#,
+            ),
+            (
+                ProgramValue::list([ProgramValue::from("a"), ProgramValue::from("b")]),
+                r#"{"a","b",}"#,
+            ),
+            (
+                ProgramValue::list([ProgramValue::Integer(1)]),
+                r#"{["1"]=1,}"#,
+            ),
+            (ProgramValue::table([]), "{}"),
+            (
+                ProgramValue::table([("a b", ProgramValue::table([]))]),
+                r#"{["a b"]={},}"#,
+            ),
+        ];
+        for (value, text) in cases {
+            assert_eq!(literal_of(&value), text);
+        }
+    }
+
+    #[test]
+    fn what_has_no_form_is_refused() {
+        assert!(wrapped("return 1", &ProgramValue::Nil).is_none());
+        assert!(wrapped("return 1", &ProgramValue::from("a")).is_none());
+        assert!(wrapped("return 1", &ProgramValue::table([("a", ProgramValue::Nil)])).is_none());
+    }
+
+    #[test]
+    fn a_comment_at_the_end_comments_out_nothing_of_ours() {
+        let text = wrapped("return 1 -- done", &ProgramValue::table([])).expect("has a form");
+        assert!(text.starts_with("local function program(...) return 1 -- done\nend\n"));
+        assert!(text.ends_with("return deliver(program({}))\n"));
+    }
+
+    #[test]
+    fn texts_come_back() {
+        assert_eq!(original("plain"), "plain");
+        assert_eq!(original("\\61c3a40a"), "aä\n");
+        assert_eq!(original("\\5c78"), "\\x");
+        assert_eq!(original("\\ff"), "\u{fffd}");
+        // Not ours: nothing of ours looks like this.
+        assert_eq!(original("\\zz"), "\\zz");
+    }
+
+    #[test]
+    fn messages_are_about_the_callers_program() {
+        let trace = |last: &str| {
+            format!(
+                "[string \"channel program\"]:2: boom\nstack traceback:\n\t[C]: in function 'error'\n\t{last}"
+            )
+        };
+        let printed = trace(
+            "[string \"channel program\"]:2: in function 'program'\n\t[string \"channel program\"]:44: in main chunk",
+        );
+        assert_eq!(
+            unwrapped(&printed),
+            trace("[string \"channel program\"]:2: in main chunk")
+        );
+        assert_eq!(
+            unwrapped("[string \"channel program\"]:1: 'end' expected near 'x'"),
+            "[string \"channel program\"]:1: <eof> expected near 'x'"
+        );
+        assert_eq!(
+            unwrapped(
+                "[string \"channel program\"]:2: 'end' expected (to close 'function' at line 1) near 'x'"
+            ),
+            "[string \"channel program\"]:2: <eof> expected near 'x'"
+        );
+    }
 }

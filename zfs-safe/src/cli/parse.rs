@@ -204,3 +204,155 @@ fn malformed(operation: Operation, command: &str, line: &str) -> ZfsError {
         format!("{command} printed something unknown: {shown:?}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_both_versions() {
+        let v = ZfsVersion::new;
+        let read = |text| versions_of_zfs(text).ok();
+        assert_eq!(
+            read("zfs-2.1.11-1+deb12u1\nzfs-kmod-2.1.11-1+deb12u1\n"),
+            Some((v(2, 1, 11), v(2, 1, 11)))
+        );
+        assert_eq!(
+            read("zfs-2.4.4-1~bpo13+1\nzfs-kmod-2.3.9-0+deb13u1\n"),
+            Some((v(2, 4, 4), v(2, 3, 9)))
+        );
+        assert_eq!(read("zfs-2.3.9-1\n"), None);
+        assert_eq!(read(""), None);
+    }
+
+    #[test]
+    fn reads_pools() {
+        let output = "a b\t14872427867699228828\tONLINE\nq\t1\tSUSPENDED\nr\t2\tUNAVAIL\n";
+        let pools = pools(output).expect("valid");
+        let read: Vec<_> = pools
+            .iter()
+            .map(|pool| (pool.name.as_str(), pool.guid.get(), pool.health))
+            .collect();
+        assert_eq!(
+            read,
+            [
+                ("a b", 14_872_427_867_699_228_828, PoolHealth::Online),
+                ("q", 1, PoolHealth::Suspended),
+                ("r", 2, PoolHealth::Faulted),
+            ]
+        );
+        assert!(super::pools("").expect("valid").is_empty());
+        for bad in ["a\t1", "a\tx\tONLINE", "a\t1\tHAPPY", "no pools available"] {
+            assert!(super::pools(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reads_versions_with_and_without_holds() {
+        let output = "p/a@1 x\t7406148142200933995\t16\t1795259736\t2\np/a#b1\t7406148142200933995\t16\t1795259736\t-\n";
+        let versions = super::versions(output, true).expect("valid");
+        assert_eq!(versions[0].name.as_str(), "p/a@1 x");
+        assert_eq!(
+            (versions[0].userrefs, versions[1].userrefs),
+            (Some(2), None)
+        );
+        assert!(!versions[1].is_snapshot());
+        assert!(super::versions(output, false).is_err());
+        let output = "p/a@1\t7\t16\t17\n";
+        assert_eq!(
+            super::versions(output, false).expect("valid")[0].creation,
+            17
+        );
+    }
+
+    #[test]
+    fn tags_may_hold_anything() {
+        let output = "p/a@1\t-dash\t1795259745\np/a@1\ttab\tand\nnl\t1795259746\np/a@1\tüml\t1\n";
+        let holds = super::holds(output, "p/a@1").expect("valid");
+        let read: Vec<_> = holds
+            .iter()
+            .map(|hold| (hold.tag.as_str(), hold.created))
+            .collect();
+        assert_eq!(
+            read,
+            [
+                ("-dash", 1_795_259_745),
+                ("tab\tand\nnl", 1_795_259_746),
+                ("üml", 1)
+            ]
+        );
+        // 2.1 has no numbers.
+        let holds = super::holds("p/a@1\tt\tSat Nov 21 11:15 2026\n", "p/a@1").expect("valid");
+        assert_eq!(holds[0].created, 0);
+        assert!(super::holds("", "p/a@1").expect("valid").is_empty());
+    }
+
+    #[test]
+    fn values_may_hold_tabs_and_line_ends() {
+        let output = "p/a\tguid\t5\t-\np/a\tx:y\ttab\tin\nnewline\n\tlocal\tlocal\np/a\tx:z\t-\t-\n\
+                      p/a/c\tguid\t6\t-\np/a/c\tx:y\t\n\n\tinherited from p/a\np/a/c\tx:z\t-\tlocal\n";
+        let objects =
+            values(Operation::ListDatasets, output, &["guid", "x:y", "x:z"]).expect("valid");
+        let get = |index: usize, name: &str| {
+            objects[index]
+                .1
+                .get(name)
+                .map(|value| (value.value.as_str(), value.source.to_string()))
+        };
+        assert_eq!(objects[0].0, "p/a");
+        assert_eq!(
+            get(0, "x:y"),
+            Some(("tab\tin\nnewline\n\tlocal", "local".to_owned()))
+        );
+        assert_eq!(get(0, "x:z"), None);
+        assert_eq!(objects[1].0, "p/a/c");
+        assert_eq!(
+            get(1, "x:y"),
+            Some(("\n\n", "inherited from p/a".to_owned()))
+        );
+        assert_eq!(get(1, "x:z"), Some(("-", "local".to_owned())));
+    }
+
+    #[test]
+    fn output_that_ends_early_is_an_error() {
+        let whole = "p/a\tguid\t5\t-\np/a\tx:y\t1\tlocal\n";
+        for length in 1..whole.len() - 1 {
+            assert!(
+                values(Operation::ListDatasets, &whole[..length], &["guid", "x:y"]).is_err(),
+                "{length}"
+            );
+        }
+        assert!(
+            values(Operation::ListDatasets, "", &["guid"])
+                .expect("valid")
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_source_that_was_cut_off_is_completed_from_the_name() {
+        let far = format!("p/{}", "x".repeat(150));
+        let object = format!("{far}/below/this");
+        let printed: String = format!("inherited from {far}")
+            .chars()
+            .take(SOURCE_BYTES)
+            .collect();
+        assert_eq!(
+            full_source(&format!("{far}/below"), &printed),
+            Some(Source::Inherited(far.clone()))
+        );
+        assert_eq!(
+            full_source(&format!("{far}@s"), &printed),
+            Some(Source::Inherited(far.clone()))
+        );
+        // Two ancestors start like this; the nearer one is a guess.
+        assert_eq!(
+            full_source(&object, &printed),
+            Some(Source::Inherited(format!("{far}/below")))
+        );
+        assert_eq!(
+            full_source("p/a/b", "inherited from p"),
+            Some(Source::Inherited("p".to_owned()))
+        );
+    }
+}

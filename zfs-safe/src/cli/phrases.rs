@@ -108,6 +108,7 @@ const COMMON: &[(Text, Meaning)] = &[
     (Is("dataset name is too long"), Number(S::ENAMETOOLONG)),
     (Is("unsupported version or feature"), Number(S::ENOTSUP)),
     (Is("bookmark feature not enabled"), Number(S::ENOTSUP)),
+    (Is("Encryption feature not enabled."), Number(S::ENOTSUP)),
     (Starts("pool must be upgraded"), Number(S::ENOTSUP)),
     (
         Starts("pool and or dataset must be upgraded"),

@@ -130,5 +130,4 @@ fn is_lua(first: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "program_tests.rs"]
 mod tests;

@@ -247,5 +247,4 @@ fn rejected(stderr: &str) -> Vec<RejectedProperty> {
 }
 
 #[cfg(test)]
-#[path = "receive_tests.rs"]
 mod tests;

@@ -246,5 +246,4 @@ fn enlarge(pipe: &ChildStdout) {
 fn enlarge(_: &ChildStdout) {}
 
 #[cfg(test)]
-#[path = "send_tests.rs"]
 mod tests;

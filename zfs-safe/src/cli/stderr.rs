@@ -139,3 +139,6 @@ impl Meaning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
