@@ -58,7 +58,6 @@ macro_rules! symbols {
     ($($(#[$doc:meta])* $name:ident = $linux:literal / $freebsd:literal,)*) => {
         /// What an error number means, whatever its value on this system.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[expect(clippy::upper_case_acronyms, reason = "the field's names")]
         pub enum Symbol {
             $($(#[$doc])* $name,)*
             /// A number that is none of the above.

@@ -61,7 +61,7 @@ impl GroupCommit {
     }
 
     /// See [`Zfs::hold`].
-    pub fn hold(&self, requests: Vec<HoldRequest>) -> Vec<Outcome> {
+    pub fn hold(&self, requests: &[HoldRequest]) -> Vec<Outcome> {
         self.join(
             requests,
             |request| request.snapshot.pool(),
@@ -71,7 +71,7 @@ impl GroupCommit {
     }
 
     /// See [`Zfs::release`].
-    pub fn release(&self, requests: Vec<HoldRequest>) -> Vec<Outcome> {
+    pub fn release(&self, requests: &[HoldRequest]) -> Vec<Outcome> {
         self.join(
             requests,
             |request| request.snapshot.pool(),
@@ -81,7 +81,7 @@ impl GroupCommit {
     }
 
     /// See [`Zfs::bookmark`].
-    pub fn bookmark(&self, requests: Vec<BookmarkRequest>) -> Vec<Outcome> {
+    pub fn bookmark(&self, requests: &[BookmarkRequest]) -> Vec<Outcome> {
         self.join(
             requests,
             |request| request.bookmark.pool(),
@@ -91,7 +91,7 @@ impl GroupCommit {
     }
 
     /// See [`Zfs::destroy_bookmarks`].
-    pub fn destroy_bookmarks(&self, bookmarks: Vec<BookmarkName>) -> Vec<Outcome> {
+    pub fn destroy_bookmarks(&self, bookmarks: &[BookmarkName]) -> Vec<Outcome> {
         self.join(
             bookmarks,
             BookmarkName::pool,
@@ -101,7 +101,7 @@ impl GroupCommit {
     }
 
     /// See [`Zfs::destroy_snapshots`].
-    pub fn destroy_snapshots(&self, snapshots: Vec<SnapshotName>) -> Vec<Outcome> {
+    pub fn destroy_snapshots(&self, snapshots: &[SnapshotName]) -> Vec<Outcome> {
         self.join(
             snapshots,
             SnapshotName::pool,
@@ -142,13 +142,13 @@ impl GroupCommit {
 
     fn join<T: Clone + Send>(
         &self,
-        items: Vec<T>,
+        items: &[T],
         pool: impl Fn(&T) -> PoolName,
         lane: impl Fn(&PoolLanes) -> &Lane<Vec<T>>,
         call: impl Fn(&dyn Zfs, &[T]) -> Vec<Outcome>,
     ) -> Vec<Outcome> {
         let mut outcomes = vec![Outcome::NotTried; items.len()];
-        for (pool, indices) in group_by(&items, &pool) {
+        for (pool, indices) in group_by(items, &pool) {
             let request: Vec<_> = indices.iter().map(|&index| items[index].clone()).collect();
             let lanes = self.lanes(&pool);
             let results = lane(&lanes).submit(request, &self.counts, |requests| {

@@ -15,6 +15,7 @@ pub mod nvlist;
 pub mod outcome;
 pub mod program;
 pub mod property;
+mod reason;
 pub mod resume_token;
 pub mod stream;
 pub mod version;

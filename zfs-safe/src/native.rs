@@ -9,6 +9,7 @@ mod mount;
 mod program;
 mod signals;
 mod stream;
+mod submission;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -295,7 +295,7 @@ mod tests {
         SendStream::start("p@s".into(), no_progress(), pipe, move |writer| {
             let mut writer = File::from(writer);
             for _ in 0..records {
-                if writer.write_all(&[7; 65536]).is_err() {
+                if writer.write_all(&vec![7; 65536]).is_err() {
                     return Err(ZfsError::from_errno(
                         Operation::Send,
                         "p@s",
@@ -391,7 +391,7 @@ mod tests {
     fn a_kernel_that_stops_reading_is_the_cause_of_the_broken_pipe() {
         let full = ZfsError::from_errno(Operation::Receive, "p@s", Symbol::ENOSPC.errno());
         let mut stream = receive(10, Err(full.clone()));
-        let relay = (0..100).try_for_each(|_| stream.write_all(&[1; 65536]));
+        let relay = (0..100).try_for_each(|_| stream.write_all(&vec![1; 65536]));
         assert!(relay.is_err());
         let error = stream.finish(relay).expect_err("fails");
         assert_eq!(error.zfs(), Some(&full));

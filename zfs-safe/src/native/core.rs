@@ -1,6 +1,10 @@
 //! libzfs_core, made safe: names and nvlists in, an error number and nvlists out. Nothing is decided here.
 
 #![expect(unsafe_code, reason = "calls libzfs_core")]
+#![expect(
+    clippy::unused_self,
+    reason = "having a Core is what proves that the library is initialised"
+)]
 
 use std::ffi::{CString, c_char, c_int};
 use std::marker::PhantomData;

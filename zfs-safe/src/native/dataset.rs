@@ -56,14 +56,13 @@ pub(super) fn set_properties(
     native.count_txg(operation, result.as_ref().err().map(|(errno, _)| *errno));
     result.map_err(|(errno, errors)| {
         let error = ZfsError::from_errno(operation, name.as_str(), errno);
-        let rejected = rejected(operation, &errors);
-        if rejected.is_empty() {
-            error
-        } else {
-            ZfsError {
-                reason: Reason::InvalidProperty(rejected),
+        // The kernel lists what it refused even if the cause is no property's: privilege, space, a suspended pool.
+        match error.reason {
+            Reason::InvalidProperty(_) => ZfsError {
+                reason: Reason::InvalidProperty(rejected(operation, &errors)),
                 ..error
-            }
+            },
+            _ => error,
         }
     })
 }
@@ -169,9 +168,8 @@ fn unmount_failed(operation: Operation, path: &DatasetPath, error: &std::io::Err
 pub(super) fn discard_partial_receive(native: &Native, path: &DatasetPath) -> Result<bool> {
     let operation = Operation::DiscardPartialReceive;
     let failed = |errno| ZfsError::from_errno(operation, path.as_str(), errno);
-    let target = match partial_receive(native, path).map_err(failed)? {
-        None => return Ok(false),
-        Some(target) => target,
+    let Some(target) = partial_receive(native, path).map_err(failed)? else {
+        return Ok(false);
     };
     if target == path.as_str() {
         mount::unmount(path.as_str()).map_err(|error| unmount_failed(operation, path, &error))?;

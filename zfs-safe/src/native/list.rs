@@ -12,7 +12,8 @@ use crate::name::{
 };
 use crate::nvlist::{NvList, Value};
 use crate::property::{
-    self, DatasetType, Property, PropertyName, Provenance, RawProperty, RawValue, Subject,
+    self, DatasetType, NativeProperty, Property, PropertyName, Provenance, RawProperty, RawValue,
+    Subject,
 };
 use crate::version::{FilesystemVersion, Txg};
 use crate::zfs::{Dataset, DatasetQuery, Hold, Pool, PoolHealth, VersionQuery};
@@ -104,7 +105,7 @@ pub(super) fn datasets(
                 ZfsError::new(
                     Operation::ListDatasets,
                     object.name.as_str(),
-                    Reason::InvalidName(error),
+                    Reason::from(error),
                 )
             })?;
             // Volumes have no children. A root below another root has been listed, unless that listing was shallow.
@@ -199,7 +200,7 @@ fn snapshot_version(object: &Object, userrefs: bool) -> Result<FilesystemVersion
         ZfsError::new(
             Operation::ListVersions,
             object.name.as_str(),
-            Reason::InvalidName(error),
+            Reason::from(error),
         )
     })?;
     Ok(FilesystemVersion {
@@ -254,7 +255,7 @@ fn bookmarks(
             ZfsError::new(
                 Operation::ListVersions,
                 dataset.as_str(),
-                Reason::InvalidName(error),
+                Reason::from(error),
             )
         })?;
         let version = FilesystemVersion {
@@ -349,7 +350,7 @@ fn derive_all(
     for wanted in wanted {
         let provenance = wanted
             .native()
-            .map_or(Provenance::Stats, |native| native.provenance());
+            .map_or(Provenance::Stats, NativeProperty::provenance);
         let derived = match provenance {
             Provenance::MountTable => {
                 let mounted = mount::mount_point_of(name)

@@ -20,13 +20,10 @@ pub(super) fn run(
         pool: pool.clone(),
         failure,
     };
-    let arguments = match to_value(&program.arguments) {
-        Some(Value::List(arguments)) => arguments,
-        _ => {
-            return Err(failed(ProgramFailure::InvalidRequest(
-                "the arguments are not a table, or hold nil".to_owned(),
-            )));
-        }
+    let Some(Value::List(arguments)) = to_value(&program.arguments) else {
+        return Err(failed(ProgramFailure::InvalidRequest(
+            "the arguments are not a table, or hold nil".to_owned(),
+        )));
     };
     if program.memory_limit > LARGEST_REPLY {
         // The library would ask for a reply buffer of that size before the kernel could refuse.

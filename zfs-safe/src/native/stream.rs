@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::core::{ReceiveCall, SendCall};
 use super::dataset::{invalid_property, kernel_list, rejected};
 use super::signals::SignalsBlocked;
-use super::{Native, dataset};
+use super::{Native, dataset, list};
 use crate::errno::Symbol;
 use crate::error::{Operation, Reason, Result, ZfsError};
+use crate::guid::Guid;
+use crate::name::VersionName;
 use crate::nvlist::Value;
 use crate::property::{self, DatasetType, ReceiveTarget};
 use crate::stream::{
@@ -18,6 +20,7 @@ use crate::stream::{
 use crate::zfs::{ReceiveArgs, SendArgs, SendFlags};
 
 pub(super) fn estimate(native: &Native, send: &SendArgs) -> Result<u64> {
+    check_token(native, Operation::EstimateSend, send)?;
     native.counters.add_ioctls(1);
     let transferred = send.resume.as_ref().map_or(0, |token| token.bytes);
     let space = native
@@ -35,6 +38,7 @@ pub(super) fn estimate(native: &Native, send: &SendArgs) -> Result<u64> {
 }
 
 pub(super) fn send(native: &Native, send: &SendArgs) -> Result<SendStream> {
+    check_token(native, Operation::Send, send)?;
     let dataset = send.snapshot.to_string();
     let (reader, writer) = stream_pipe(Operation::Send, &dataset)?;
     // The kernel knows a running send by the number of its output descriptor.
@@ -73,6 +77,37 @@ pub(super) fn send(native: &Native, send: &SendArgs) -> Result<SendStream> {
     })
 }
 
+/// A token comes from the peer. What it names must be what the caller has agreed to send.
+fn check_token(native: &Native, operation: Operation, send: &SendArgs) -> Result<()> {
+    let Some(token) = &send.resume else {
+        return Ok(());
+    };
+    let failed = |errno| ZfsError::from_errno(operation, send.snapshot.as_str(), errno);
+    let to = native
+        .device
+        .stats(send.snapshot.as_str())
+        .map_err(failed)?
+        .guid;
+    let from = match &send.base {
+        None => None,
+        Some(VersionName::Snapshot(base)) => {
+            Some(native.device.stats(base.as_str()).map_err(failed)?.guid)
+        }
+        Some(VersionName::Bookmark(base)) => list::bookmark_stats(native, base)
+            .map_err(failed)?
+            .list("guid")
+            .and_then(|entry| entry.u64("value"))
+            .map(Guid::new),
+    };
+    if to != token.to_guid || from != token.from_guid {
+        return Err(
+            ZfsError::new(operation, send.snapshot.as_str(), Reason::InvalidArgument)
+                .with_detail("the resume token is for another snapshot or base"),
+        );
+    }
+    Ok(())
+}
+
 fn call_of(send: &SendArgs) -> SendCall<'_> {
     let mut flags = flag_bits(send.flags);
     if let Some(token) = &send.resume {
@@ -86,7 +121,7 @@ fn call_of(send: &SendArgs) -> SendCall<'_> {
     }
     SendCall {
         snapshot: send.snapshot.as_str(),
-        base: send.base.as_ref().map(|base| base.as_str()),
+        base: send.base.as_ref().map(VersionName::as_str),
         flags,
         resume_object: send.resume.as_ref().map_or(0, |token| token.object),
         resume_offset: send.resume.as_ref().map_or(0, |token| token.offset),

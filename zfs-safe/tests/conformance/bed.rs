@@ -1,10 +1,12 @@
 //! What a scenario stands on: a pool of its own, one implementation, and a record of what was seen.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, ExitCode};
-use std::sync::Arc;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use zfs_safe::cli::Cli;
 use zfs_safe::counters::Counts;
@@ -96,6 +98,12 @@ impl Bed {
             .collect();
         self.observations
             .push(format!("{what}: [{}]", texts.join(", ")));
+    }
+
+    /// Prints what the kernel answered to a question of the design (docs/zfs-facts.md). Not compared with anything.
+    #[expect(clippy::unused_self, reason = "reads like the other records")]
+    pub(crate) fn fact(&self, question: &str, answer: impl Display) {
+        println!("fact {question}: {answer}");
     }
 
     /// Is the kernel module at least this release?
@@ -236,6 +244,64 @@ pub(crate) fn child(which: Which, action: &str, uid: Option<u32>) -> Result<Stri
             output.status,
             String::from_utf8_lossy(&output.stderr)
         ))
+    }
+}
+
+/// A child that runs beside the scenario. It is killed at the latest when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    process: std::process::Child,
+    lines: mpsc::Receiver<String>,
+}
+
+/// Starts what [`child`] runs, without waiting for its end.
+pub(crate) fn start_child(which: Which, action: &str) -> Running {
+    let program = std::env::current_exe().expect("has a path");
+    let mut command = Command::new(program);
+    command
+        .args(["--child", which.as_str(), action])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut process = command.spawn().expect("starts");
+    let output = BufReader::new(process.stdout.take().expect("piped"));
+    let (sender, lines) = mpsc::channel();
+    // Ends with the child's output.
+    std::thread::spawn(move || {
+        output
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
+    Running { process, lines }
+}
+
+impl Running {
+    /// The next line it prints; `None` if there is none for 20 seconds.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        self.line_within(Duration::from_secs(20))
+    }
+
+    /// The next line it prints within this time.
+    pub(crate) fn line_within(&mut self, time: Duration) -> Option<String> {
+        self.lines.recv_timeout(time).ok()
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("can be killed");
+        self.process.wait().expect("can be waited for");
+    }
+
+    /// Has it ended by now?
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(Some(_)))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A child that hangs in the kernel would hang us too if we waited for it.
+        drop(self.process.kill());
     }
 }
 

@@ -4,6 +4,11 @@
 //! It creates and destroys pools and changes module parameters, so it runs only where the guest harness puts it
 //! (`/put/conformance`); started elsewhere it says so and succeeds. `cargo vm test conformance` runs it.
 
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "a scenario may find that it does not apply here; most never do"
+)]
+
 mod bed;
 mod report;
 mod scenarios;

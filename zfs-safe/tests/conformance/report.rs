@@ -112,7 +112,7 @@ fn difference(left: &[String], right: &[String]) -> String {
         if a != b {
             let show =
                 |line: Option<&String>| line.map_or("(nothing)".to_owned(), ToString::to_string);
-            text.push_str(&format!("- {}\n+ {}\n", show(a), show(b)));
+            text.extend(["- ", &show(a), "\n+ ", &show(b), "\n"]);
         }
     }
     text

@@ -2,7 +2,7 @@
 
 use zfs_safe::error::Reason;
 use zfs_safe::name::SnapshotName;
-use zfs_safe::outcome::Outcome;
+use zfs_safe::outcome::Outcome::{self, AlreadyDone, Done, Missing};
 use zfs_safe::program::destroy_snapshots_unless_held;
 use zfs_safe::zfs::{BookmarkRequest, HoldRequest, VersionQuery};
 
@@ -183,7 +183,6 @@ fn hold_and_release_many(bed: &mut Bed) -> Verdict {
     ]);
     let outcomes = bed.zfs.hold(&requests);
     bed.saw_outcomes("held", &outcomes);
-    use Outcome::{AlreadyDone, Done, Missing};
     let expected = [
         Done,
         AlreadyDone,

@@ -51,7 +51,7 @@ fn create_filesystem_with_properties(bed: &mut Bed) -> Verdict {
     for (name, _) in &settings {
         let found = bed
             .zfs
-            .properties(&entity("conf/a"), &[name.clone()])
+            .properties(&entity("conf/a"), std::slice::from_ref(name))
             .expect("reads");
         bed.saw(name.as_str(), (&found[0].value, &found[0].source));
         assert_eq!(found[0].source, Source::Local);
@@ -72,7 +72,7 @@ fn create_filesystem_with_properties(bed: &mut Bed) -> Verdict {
     let ((), cost) = bed.cost(|| {
         bed.zfs
             .create_filesystem(&dataset("conf/b"), &[])
-            .expect("creates")
+            .expect("creates");
     });
     if bed.is_native() {
         assert_eq!((cost.ioctls, cost.txg_waits), (1, 1));
@@ -343,7 +343,7 @@ fn retry_busy<T>(call: impl Fn() -> Result<T, ZfsError>) -> Result<T, ZfsError> 
     for _ in 0..20 {
         match call() {
             Err(error) if error.reason == Reason::Busy => {
-                std::thread::sleep(std::time::Duration::from_millis(100))
+                std::thread::sleep(std::time::Duration::from_millis(100));
             }
             result => return result,
         }

@@ -1,6 +1,6 @@
 //! Group commit and the memory of versions, on a real pool.
 
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, SystemTime};
 
 use zfs_safe::group_commit::GroupCommit;
@@ -20,7 +20,7 @@ pub(super) const LIST: &[Scenario] = &[
         "group_commit_keeps_requests_apart",
         group_commit_keeps_requests_apart,
     ),
-    Scenario::new(
+    Scenario::native(
         "version_memory_sees_every_change",
         version_memory_sees_every_change,
     ),
@@ -46,7 +46,7 @@ fn group_commit_joins_concurrent_holds(bed: &mut Bed) -> Verdict {
             .iter()
             .all(Outcome::is_done)
     );
-    let group = GroupCommit::new(bed.zfs.clone());
+    let group = GroupCommit::new(Arc::clone(&bed.zfs));
     let start = Barrier::new(THREADS);
     let before = last_txg("conf");
     let ((), cost) = bed.cost(|| {
@@ -55,7 +55,7 @@ fn group_commit_joins_concurrent_holds(bed: &mut Bed) -> Verdict {
                 let (group, start) = (&group, &start);
                 scope.spawn(move || {
                     start.wait();
-                    assert_eq!(group.hold(holds(&[(name, "job")])), [Outcome::Done]);
+                    assert_eq!(group.hold(&holds(&[(name, "job")])), [Outcome::Done]);
                 });
             }
         });
@@ -75,7 +75,7 @@ fn group_commit_joins_concurrent_holds(bed: &mut Bed) -> Verdict {
 
 fn group_commit_keeps_requests_apart(bed: &mut Bed) -> Verdict {
     sh("zfs create conf/a; zfs create conf/b; zfs create conf/c; zfs snapshot conf/b@s");
-    let group = GroupCommit::new(bed.zfs.clone());
+    let group = GroupCommit::new(Arc::clone(&bed.zfs));
     let results = std::thread::scope(|scope| {
         let threads: Vec<_> = ["conf/a@s", "conf/b@s", "conf/c@s"]
             .into_iter()
@@ -93,9 +93,9 @@ fn group_commit_keeps_requests_apart(bed: &mut Bed) -> Verdict {
     assert!(results[1][0].error().is_some());
     assert_eq!(results[2], [Outcome::Done]);
     bed.saw_outcomes("outcomes", &results.concat());
-    let both = group.release(holds(&[("conf/a@s", "none"), ("conf/none@s", "none")]));
+    let both = group.release(&holds(&[("conf/a@s", "none"), ("conf/none@s", "none")]));
     bed.saw_outcomes("released", &both);
-    let gone = group.destroy_snapshots(snaps(&["conf/a@s", "conf/c@s"]));
+    let gone = group.destroy_snapshots(&snaps(&["conf/a@s", "conf/c@s"]));
     assert!(gone.iter().all(Outcome::is_done));
     Ok(())
 }
@@ -107,7 +107,7 @@ fn later() -> SystemTime {
 
 fn version_memory_sees_every_change(bed: &mut Bed) -> Verdict {
     sh("zfs create conf/a; zfs snapshot conf/a@1");
-    let memory = VersionMemory::new(bed.zfs.clone()).expect("opens");
+    let memory = VersionMemory::new(Arc::clone(&bed.zfs)).expect("opens");
     let path = dataset("conf/a");
     let truth = |bed: &Bed| bed.zfs.versions(&path, &VersionQuery::ALL).expect("lists");
     let check = |bed: &mut Bed, what: &str| {
@@ -173,7 +173,7 @@ fn version_memory_costs_two_ioctls(bed: &mut Bed) -> Verdict {
     sh(
         "zfs create conf/a; for i in 1 2 3 4 5 6 7 8 9; do zfs snapshot conf/a@$i; done; zfs create conf/empty",
     );
-    let memory = VersionMemory::new(bed.zfs.clone()).expect("opens");
+    let memory = VersionMemory::new(Arc::clone(&bed.zfs)).expect("opens");
     for (name, count) in [("conf/a", 9), ("conf/empty", 0)] {
         let first = memory.versions(&dataset(name), later()).expect("lists");
         let (again, cost) = bed.cost(|| memory.versions(&dataset(name), later()).expect("lists"));

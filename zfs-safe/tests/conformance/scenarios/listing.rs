@@ -1,5 +1,6 @@
 //! Pools, existence, datasets, versions, holds, properties.
 
+use zfs_safe::ZfsError;
 use zfs_safe::name::DatasetPath;
 use zfs_safe::property::{self, PropertyName};
 use zfs_safe::version::{FilesystemVersion, Txg};
@@ -138,7 +139,7 @@ fn datasets_with_properties(bed: &mut Bed) -> Verdict {
 
 fn datasets_under_several_roots(bed: &mut Bed) -> Verdict {
     sh("zfs create conf/a; zfs create conf/a/b; zfs create conf/c; zfs snapshot conf/a@s");
-    let zfs = bed.zfs.clone();
+    let zfs = std::sync::Arc::clone(&bed.zfs);
     let names = |roots: &[&str], depth| {
         let roots: Vec<DatasetPath> = roots.iter().map(|root| dataset(root)).collect();
         zfs.datasets(
@@ -260,7 +261,7 @@ fn versions(bed: &mut Bed) -> Verdict {
         ] {
             let result = bed.zfs.versions(&dataset(missing), &query);
             assert!(
-                result.as_ref().is_err_and(|error| error.is_not_found()),
+                result.as_ref().is_err_and(ZfsError::is_not_found),
                 "{missing} {query:?}: {result:?}"
             );
             bed.saw_result(missing, &result);
@@ -298,7 +299,7 @@ fn holds_of_a_snapshot(bed: &mut Bed) -> Verdict {
     for missing in ["conf/a@none", "conf/none@s", "nopool/a@s"] {
         let result = bed.zfs.holds(&snap(missing));
         assert!(
-            result.as_ref().is_err_and(|error| error.is_not_found()),
+            result.as_ref().is_err_and(ZfsError::is_not_found),
             "{missing}: {result:?}"
         );
         bed.saw_result(missing, &result);
@@ -353,7 +354,7 @@ fn properties_and_sources(bed: &mut Bed) -> Verdict {
     for missing in ["conf/none", "conf/a@none", "conf/a#none", "nopool"] {
         let result = bed.zfs.properties(&entity(missing), &wanted);
         assert!(
-            result.as_ref().is_err_and(|error| error.is_not_found()),
+            result.as_ref().is_err_and(ZfsError::is_not_found),
             "{missing}: {result:?}"
         );
         bed.saw_result(missing, &result);

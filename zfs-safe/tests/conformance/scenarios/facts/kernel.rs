@@ -51,9 +51,15 @@ impl Block {
     pub(super) fn new(name: &str, reply_bytes: usize, canary: u8) -> Self {
         let mut words = vec![0; BUFFER_SIZE / 8];
         words[size_of::<zfs_cmd_t>() / 8..].fill(u64::from_ne_bytes([canary; 8]));
-        let mut block = Self { words, reply: vec![0; reply_bytes / 8] };
+        let mut block = Self {
+            words,
+            reply: vec![0; reply_bytes / 8],
+        };
         block.parts().zc_name[..name.len()].copy_from_slice(name.as_bytes());
-        let (address, size) = (block.reply.as_mut_ptr() as u64, (block.reply.len() * 8) as u64);
+        let (address, size) = (
+            block.reply.as_mut_ptr() as u64,
+            (block.reply.len() * 8) as u64,
+        );
         if reply_bytes > 0 {
             block.parts().zc_nvlist_dst = address;
             block.parts().zc_nvlist_dst_size = size;
@@ -62,7 +68,12 @@ impl Block {
     }
 
     pub(super) fn parts(&mut self) -> &mut zfs_cmd_t {
-        const { assert!(size_of::<zfs_cmd_t>() <= BUFFER_SIZE && align_of::<zfs_cmd_t>() <= align_of::<u64>()) };
+        const {
+            assert!(
+                size_of::<zfs_cmd_t>() <= BUFFER_SIZE
+                    && align_of::<zfs_cmd_t>() <= align_of::<u64>()
+            )
+        };
         // SAFETY: the buffer is long and aligned enough, as asserted; all members are integers and arrays of them; the
         // reference borrows `self`.
         unsafe { &mut *self.words.as_mut_ptr().cast::<zfs_cmd_t>() }
@@ -76,12 +87,19 @@ impl Block {
 
     /// The bytes from `offset` on.
     pub(super) fn tail(&self, offset: usize) -> Vec<u8> {
-        self.words.iter().flat_map(|word| word.to_ne_bytes()).skip(offset).collect()
+        self.words
+            .iter()
+            .flat_map(|word| word.to_ne_bytes())
+            .skip(offset)
+            .collect()
     }
 
     pub(super) fn name(&mut self) -> String {
         let name = &self.parts().zc_name;
-        let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+        let end = name
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(name.len());
         String::from_utf8_lossy(&name[..end]).into_owned()
     }
 
@@ -90,7 +108,11 @@ impl Block {
         if self.parts().zc_nvlist_dst_filled == 0 {
             return NvList::new();
         }
-        let bytes: Vec<u8> = self.reply.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let bytes: Vec<u8> = self
+            .reply
+            .iter()
+            .flat_map(|word| word.to_ne_bytes())
+            .collect();
         NvList::decode(&bytes).unwrap_or_else(|error| panic!("reply: {error}"))
     }
 }
@@ -108,8 +130,18 @@ impl Kernel {
     pub(super) fn run(&self, number: u32, block: &mut Block) -> i32 {
         // SAFETY: the descriptor is open; the block is longer than that of any release; the addresses in it are those
         // of vectors that are alive, with their sizes.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), ioctl::request(number), block.words.as_mut_ptr()) };
-        if result == 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(-1) }
+        let result = unsafe {
+            libc::ioctl(
+                self.0.as_raw_fd(),
+                ioctl::request(number),
+                block.words.as_mut_ptr(),
+            )
+        };
+        if result == 0 {
+            0
+        } else {
+            io::Error::last_os_error().raw_os_error().unwrap_or(-1)
+        }
     }
 
     /// Makes a call of the newer kind, which takes and gives lists.
@@ -118,14 +150,25 @@ impl Kernel {
     }
 
     /// The same with room for so many bytes of reply.
-    pub(super) fn call_with(&self, number: u32, name: &str, arguments: &NvList, reply_bytes: usize) -> Answer {
-        let source = arguments.encode(Encoding::Native).unwrap_or_else(|error| panic!("{error}"));
+    pub(super) fn call_with(
+        &self,
+        number: u32,
+        name: &str,
+        arguments: &NvList,
+        reply_bytes: usize,
+    ) -> Answer {
+        let source = arguments
+            .encode(Encoding::Native)
+            .unwrap_or_else(|error| panic!("{error}"));
         let mut block = Block::new(name, reply_bytes, 0);
         block.parts().zc_nvlist_src = source.as_ptr() as u64;
         block.parts().zc_nvlist_src_size = source.len() as u64;
         let errno = self.run(number, &mut block);
         drop(source);
-        Answer { errno, list: block.reply() }
+        Answer {
+            errno,
+            list: block.reply(),
+        }
     }
 
     pub(super) fn send(&self, snapshot: &str, output: BorrowedFd<'_>) -> i32 {
@@ -134,7 +177,12 @@ impl Kernel {
     }
 
     /// Receives what follows `begin` into a dataset, which becomes a child of an existing one.
-    pub(super) fn receive(&self, target: &str, begin: &BeginRecord, input: BorrowedFd<'_>) -> Answer {
+    pub(super) fn receive(
+        &self,
+        target: &str,
+        begin: &BeginRecord,
+        input: BorrowedFd<'_>,
+    ) -> Answer {
         let (dataset, _) = target.split_once('@').expect("a snapshot");
         let (parent, _) = dataset.rsplit_once('/').expect("a child");
         let arguments = NvList::from_iter([
@@ -152,7 +200,11 @@ impl Kernel {
         if defer {
             arguments.insert("defer", Value::Boolean);
         }
-        self.call(DESTROY_SNAPS, names[0].split(['/', '@']).next().unwrap_or_default(), &arguments)
+        self.call(
+            DESTROY_SNAPS,
+            names[0].split(['/', '@']).next().unwrap_or_default(),
+            &arguments,
+        )
     }
 }
 
