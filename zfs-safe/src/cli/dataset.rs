@@ -1,7 +1,7 @@
 //! Changes to single datasets.
 
 use super::command::Finished;
-use super::{Cli, stderr};
+use super::{Cli, list, stderr};
 use crate::error::{Operation, Reason, RejectedProperty, Result, ZfsError};
 use crate::name::{DatasetPath, EntityName, SnapshotName};
 use crate::property::{DatasetType, PropertyError, PropertyName, ZfsVersion, create_properties};
@@ -23,6 +23,31 @@ pub(super) fn create_filesystem(
         .operands([path.as_str()])
         .success(Operation::Create, path.as_str())
         .map(drop)
+        .map_err(|error| full_or_limited(cli, path, error))
+}
+
+/// zfs(8) has the same words for a full pool and for a limit on the number of filesystems.
+fn full_or_limited(cli: &Cli, path: &DatasetPath, error: ZfsError) -> ZfsError {
+    const WANTED: [&str; 3] = ["guid", "filesystem_limit", "filesystem_count"];
+    if error.reason != Reason::NoSpace {
+        return error;
+    }
+    let mut ancestor = path.parent();
+    while let Some(dataset) = ancestor {
+        let values =
+            list::read(cli, error.operation, dataset.as_str(), &WANTED).unwrap_or_default();
+        let number = |name| values.get(name)?.value.parse::<u64>().ok();
+        if let (Some(limit), Some(count)) = (number("filesystem_limit"), number("filesystem_count"))
+            && count >= limit
+        {
+            return ZfsError {
+                reason: Reason::LimitReached,
+                ..error
+            };
+        }
+        ancestor = dataset.parent();
+    }
+    error
 }
 
 pub(super) fn set_properties(
@@ -72,9 +97,8 @@ pub(super) fn rename(cli: &Cli, from: &DatasetPath, to: &DatasetPath) -> Result<
     if stderr::messages(&finished.stderr).any(|line| line == refused) {
         finished = rename(&[])?;
     }
-    finished
-        .failure(Operation::Rename, from.as_str())
-        .map_or(Ok(()), Err)
+    let failure = finished.failure(Operation::Rename, from.as_str());
+    failure.map_or(Ok(()), |error| Err(full_or_limited(cli, to, error)))
 }
 
 pub(super) fn rollback(cli: &Cli, snapshot: &SnapshotName) -> Result<()> {
