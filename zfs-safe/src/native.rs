@@ -14,6 +14,8 @@ mod submission;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use zfs_sys::optional::Optional;
+
 use crate::counters::Counters;
 use crate::errno::{Errno, Symbol};
 use crate::error::{Operation, Reason, Result, ZfsError};
@@ -61,6 +63,12 @@ impl Native {
     /// last reference to the lease. Otherwise like [`Zfs::hold`]. After a power failure they go at the next import.
     pub fn hold_temporarily(&self, requests: &[HoldRequest], lease: &HoldLease) -> Vec<Outcome> {
         batch::hold(self, requests, Some(lease))
+    }
+
+    /// Does the installed libzfs_core offer receives that repair damaged blocks (`zfs receive -c`, OpenZFS 2.2)? Newer
+    /// functions are looked up when they are wanted, so that this program also starts with the library of 2.1.
+    pub fn can_heal(&self) -> bool {
+        Optional::find().lzc_receive_with_heal.is_some()
     }
 
     /// Release and platform of the kernel module.

@@ -2,6 +2,7 @@
 
 use zfs_safe::ZfsError;
 use zfs_safe::name::DatasetPath;
+use zfs_safe::native::Native;
 use zfs_safe::property::{self, PropertyName};
 use zfs_safe::version::{FilesystemVersion, Txg};
 use zfs_safe::zfs::{Backend, DatasetQuery, PoolHealth, VersionQuery};
@@ -22,6 +23,7 @@ pub(super) const LIST: &[Scenario] = &[
         every_property_as_zfs_get_prints_it,
     ),
     Scenario::native("listing_costs", listing_costs),
+    Scenario::native("newer_functions_are_optional", newer_functions_are_optional),
 ];
 
 fn pools(bed: &mut Bed) -> Verdict {
@@ -481,5 +483,12 @@ fn listing_costs(bed: &mut Bed) -> Verdict {
             .expect("lists")
     });
     assert_eq!((newer.len(), cost.ioctls), (1, 2 + 2));
+    Ok(())
+}
+
+/// One program runs with every release's library, whatever it was built against.
+fn newer_functions_are_optional(bed: &mut Bed) -> Verdict {
+    let native = Native::open().expect("opens");
+    assert_eq!(native.can_heal(), bed.at_least(2, 2));
     Ok(())
 }
