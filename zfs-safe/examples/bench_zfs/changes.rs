@@ -54,7 +54,7 @@ pub(crate) fn hold_and_release(
         "holding {} snapshots: {waits} waits for a transaction group, at most {WAITS}",
         holds.len()
     );
-    checks.add(waits <= WAITS, text);
+    checks.add(waits <= WAITS, &text);
     Ok(())
 }
 

@@ -109,9 +109,9 @@ pub(crate) fn again(
         .module_version()?
         .at_least(zfs_safe::property::ZfsVersion::new(2, 2, 0))
     {
-        checks.add(per_dataset <= UNCHANGED, text);
+        checks.add(per_dataset <= UNCHANGED, &text);
     } else {
-        checks.skip(format!(
+        checks.skip(&format!(
             "{text} (before 2.2 the kernel does not tell when snapshots changed)"
         ));
     }
@@ -183,6 +183,7 @@ impl FilterCost {
         })
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
     pub(crate) fn print(&self) {
         let per = |sample: &Sample, count: usize| {
             sample.wall.as_secs_f64() * 1e6 / (count * self.filesystems) as f64

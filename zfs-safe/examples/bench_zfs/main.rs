@@ -142,7 +142,7 @@ fn run(amounts: Amounts) -> Result<Checks> {
     let processes = native.counters().now().processes;
     checks.add(
         processes == 0,
-        format!("native started {processes} processes, at most 0"),
+        &format!("native started {processes} processes, at most 0"),
     );
     Ok(checks)
 }
@@ -155,7 +155,7 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn add(&mut self, held: bool, text: String) {
+    pub(crate) fn add(&mut self, held: bool, text: &str) {
         self.lines.push(format!(
             "{}  {text}",
             if held { "ok     " } else { "BROKEN " }
@@ -163,7 +163,7 @@ impl Checks {
         self.broken += usize::from(!held);
     }
 
-    pub(crate) fn skip(&mut self, text: String) {
+    pub(crate) fn skip(&mut self, text: &str) {
         self.lines.push(format!("skipped  {text}"));
     }
 

@@ -15,6 +15,7 @@ use crate::world::World;
 /// Bytes read at once: what the pipe of a stream holds.
 const PIECE: usize = 1 << 20;
 
+#[expect(clippy::cast_precision_loss, reason = "shown without digits")]
 pub(crate) fn send(world: &World, native: &Native, cli: &Cli) -> Result<()> {
     let snapshot = world.write_data()?;
     let send = SendArgs {

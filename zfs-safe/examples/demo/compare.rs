@@ -10,7 +10,7 @@ use zfs_safe::zfs::VersionQuery;
 
 use crate::device::Devices;
 use crate::shell::{self, zfs};
-use crate::world::{Material, World};
+use crate::world::{self, DIRECTORY, Material};
 use crate::{Recorded, Result};
 
 /// Digits of a checksum that are printed.
@@ -26,7 +26,7 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    pub(crate) fn of(world: &World, material: Material, snapshot: &SnapshotName) -> Result<Self> {
+    pub(crate) fn of(material: Material, snapshot: &SnapshotName) -> Result<Self> {
         if material.volume {
             return Self::of_volume(snapshot);
         }
@@ -37,19 +37,19 @@ impl Contents {
             zfs(&[
                 "load-key",
                 "-L",
-                &format!("file://{}", world.key()),
+                &format!("file://{}", world::key()),
                 &dataset,
             ])?;
         }
-        let contents = Self::of_filesystem(world, snapshot);
+        let contents = Self::of_filesystem(snapshot);
         if locked {
             zfs(&["unload-key", &dataset])?;
         }
         contents
     }
 
-    fn of_filesystem(world: &World, snapshot: &SnapshotName) -> Result<Self> {
-        let directory = format!("{}/check", world.directory());
+    fn of_filesystem(snapshot: &SnapshotName) -> Result<Self> {
+        let directory = format!("{DIRECTORY}/check");
         fs::create_dir_all(&directory)?;
         shell::run(
             "mount",
@@ -80,10 +80,10 @@ impl Contents {
 }
 
 fn checksums_of_files(directory: &str) -> Result<(usize, String)> {
+    const SUM: &str = "printf %s \"$0\" | sha256sum";
     const SCRIPT: &str =
         "cd \"$0\" && find . -type f | sort | while read -r file; do sha256sum \"$file\"; done";
     let list = shell::run("sh", ["-c", SCRIPT, directory])?;
-    const SUM: &str = "printf %s \"$0\" | sha256sum";
     let sum = shell::run("sh", ["-c", SUM, &list])?;
     Ok((list.lines().count(), first_word(&sum)))
 }
@@ -109,7 +109,7 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// Source and backup. Of a snapshot that the source has destroyed there is a bookmark.
-    pub(crate) fn make(zfs: &dyn Zfs, world: &World, recorded: &Recorded) -> Result<Self> {
+    pub(crate) fn make(zfs: &dyn Zfs, recorded: &Recorded) -> Result<Self> {
         let Recorded {
             material,
             snapshot,
@@ -122,7 +122,7 @@ impl Comparison {
                 guid(zfs, &material.source()?, snapshot)?,
                 guid(zfs, &material.backup()?, snapshot)?,
             ],
-            contents: [contents.clone(), Contents::of(world, *material, &backup)?],
+            contents: [contents.clone(), Contents::of(*material, &backup)?],
         })
     }
 

@@ -62,7 +62,7 @@ fn run(report: &mut Report, keep: bool) -> Result<()> {
         .filter(|pool| [SOURCE, BACKUP].contains(&pool.name.as_str()))
         .count();
     report.line(
-        format!("{SOURCE} and {BACKUP}, on files in {}", world.directory()),
+        format!("{SOURCE} and {BACKUP}, on files in {}", world::DIRECTORY),
         format!("{online} imported"),
     );
     report.step("data");
@@ -145,7 +145,7 @@ impl Demo<'_> {
             format!("txg {first}"),
         );
         for &material in of {
-            let contents = Contents::of(self.world, material, &material.source()?.snapshot(name)?)?;
+            let contents = Contents::of(material, &material.source()?.snapshot(name)?)?;
             self.compared.push(Recorded {
                 material,
                 snapshot: name,
@@ -158,7 +158,7 @@ impl Demo<'_> {
     fn hold(&self, report: &mut Report) -> Result<()> {
         report.step("hold");
         let before = self.zfs.counters().now();
-        require(&self.zfs.hold(&self.monday_holds()?))?;
+        require(&self.zfs.hold(&monday_holds()?))?;
         let waits = (self.zfs.counters().now() - before).txg_waits;
         report.line(
             "all three in one call: nobody can destroy them now",
@@ -221,9 +221,8 @@ impl Demo<'_> {
             })
             .collect::<Result<Vec<_>>>()?;
         require(&self.zfs.bookmark(&requests))?;
-        require(&self.zfs.release(&self.monday_holds()?))?;
-        let snapshots: Vec<_> = self
-            .monday_holds()?
+        require(&self.zfs.release(&monday_holds()?))?;
+        let snapshots: Vec<_> = monday_holds()?
             .into_iter()
             .map(|hold| hold.snapshot)
             .collect();
@@ -260,7 +259,7 @@ impl Demo<'_> {
 
     fn interrupt_and_resume(&mut self, report: &mut Report) -> Result<()> {
         report.step("change");
-        let change = self.world.grow()?;
+        let change = world::grow()?;
         report.line(change.text, mebibytes(change.bytes));
         self.take_snapshots(report, "wednesday", &[DOCUMENTS])?;
         let tuesday = DOCUMENTS.source()?.snapshot("tuesday")?;
@@ -322,7 +321,7 @@ impl Demo<'_> {
         report.line(Comparison::header(), "");
         let mut different = 0;
         for recorded in &self.compared {
-            let comparison = Comparison::make(self.zfs, self.world, recorded)?;
+            let comparison = Comparison::make(self.zfs, recorded)?;
             let [source, backup] = comparison.lines();
             report.line(source, "");
             let verdict = if comparison.is_equal() {
@@ -354,17 +353,6 @@ impl Demo<'_> {
         )?;
         self.bytes += sent.bytes;
         Ok(sent)
-    }
-
-    fn monday_holds(&self) -> Result<Vec<HoldRequest>> {
-        let tag = HoldTag::new("zrepl_demo")?;
-        let request = |material: &Material| {
-            Ok(HoldRequest {
-                snapshot: material.source()?.snapshot("monday")?,
-                tag: tag.clone(),
-            })
-        };
-        world::ALL.iter().map(request).collect()
     }
 
     fn property(&self, dataset: &DatasetPath, name: &str) -> Result<String> {
@@ -410,6 +398,17 @@ fn incremental(material: Material, base: VersionName, snapshot: &str) -> Result<
         base: Some(base),
         ..full(material, snapshot)?
     })
+}
+
+fn monday_holds() -> Result<Vec<HoldRequest>> {
+    let tag = HoldTag::new("zrepl_demo")?;
+    let request = |material: &Material| {
+        Ok(HoldRequest {
+            snapshot: material.source()?.snapshot("monday")?,
+            tag: tag.clone(),
+        })
+    };
+    world::ALL.iter().map(request).collect()
 }
 
 fn monday(material: Material) -> Result<BookmarkName> {

@@ -30,7 +30,8 @@ pub(crate) const SECRET: Material = Material {
 };
 pub(crate) const ALL: [Material; 3] = [DOCUMENTS, DISK, SECRET];
 
-const DIRECTORY: &str = "/tmp/zrepl-demo";
+/// Where the files of the pools are, and where the pools are mounted.
+pub(crate) const DIRECTORY: &str = "/tmp/zrepl-demo";
 const POOL_SIZE: u64 = 512 << 20;
 const MIB: u64 = 1 << 20;
 
@@ -101,14 +102,10 @@ impl World {
         Ok(world)
     }
 
-    pub(crate) fn directory(&self) -> &'static str {
-        DIRECTORY
-    }
-
     /// Creates the datasets of the source and their first data.
     pub(crate) fn fill(&mut self) -> Result<Vec<Written>> {
         zfs(&["create", &full_name(DOCUMENTS)])?;
-        let documents = Self::files(DOCUMENTS);
+        let documents = files(DOCUMENTS);
         let mut bytes = write_random(&documents.join("picture"), 6 * MIB)?;
         for number in 1..=20 {
             bytes += write_text(&documents.join(format!("letter {number}")), number)?;
@@ -130,7 +127,7 @@ impl World {
             bytes,
         };
 
-        let key = self.key();
+        let key = key();
         write_random(Path::new(&key), 32)?;
         let location = format!("keylocation=file://{key}");
         zfs(&[
@@ -143,7 +140,7 @@ impl World {
             &location,
             &full_name(SECRET),
         ])?;
-        let bytes = write_random(&Self::files(SECRET).join("diary"), 2 * MIB)?;
+        let bytes = write_random(&files(SECRET).join("diary"), 2 * MIB)?;
         let secret = Written {
             text: format!("{}, an encrypted filesystem", full_name(SECRET)),
             bytes,
@@ -153,35 +150,17 @@ impl World {
 
     /// Changes a little of everything.
     pub(crate) fn change(&self) -> Result<Written> {
-        let documents = Self::files(DOCUMENTS);
+        let documents = files(DOCUMENTS);
         fs::remove_file(documents.join("letter 7"))?;
         fs::rename(documents.join("letter 8"), documents.join("letter eight"))?;
         let mut bytes = write_text(&documents.join("letter 21"), 21)?;
         bytes += write_random(&documents.join("second picture"), 2 * MIB)?;
         bytes += self.overwrite_disk(4 * MIB, MIB)?;
-        bytes += write_random(&Self::files(SECRET).join("diary, volume 2"), MIB)?;
+        bytes += write_random(&files(SECRET).join("diary, volume 2"), MIB)?;
         Ok(Written {
             text: "files added, renamed and removed, blocks overwritten".to_owned(),
             bytes,
         })
-    }
-
-    /// Adds a file that takes a while to send.
-    pub(crate) fn grow(&self) -> Result<Written> {
-        let bytes = write_random(&Self::files(DOCUMENTS).join("film"), 24 * MIB)?;
-        Ok(Written {
-            text: format!("a large file in {}", full_name(DOCUMENTS)),
-            bytes,
-        })
-    }
-
-    /// The file that holds the key of the encrypted dataset.
-    pub(crate) fn key(&self) -> String {
-        format!("{DIRECTORY}/key")
-    }
-
-    fn files(material: Material) -> PathBuf {
-        Path::new(DIRECTORY).join(full_name(material))
     }
 
     fn overwrite_disk(&self, at: u64, length: u64) -> Result<u64> {
@@ -208,6 +187,24 @@ impl Drop for World {
             eprintln!("cannot remove {DIRECTORY}: {error}");
         }
     }
+}
+
+/// Adds a file that takes a while to send.
+pub(crate) fn grow() -> Result<Written> {
+    let bytes = write_random(&files(DOCUMENTS).join("film"), 24 * MIB)?;
+    Ok(Written {
+        text: format!("a large file in {}", full_name(DOCUMENTS)),
+        bytes,
+    })
+}
+
+/// The file that holds the key of the encrypted dataset.
+pub(crate) fn key() -> String {
+    format!("{DIRECTORY}/key")
+}
+
+fn files(material: Material) -> PathBuf {
+    Path::new(DIRECTORY).join(full_name(material))
 }
 
 fn full_name(material: Material) -> String {
