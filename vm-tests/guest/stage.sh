@@ -59,6 +59,9 @@ while read -r file; do
     cp -L "$file" "$target"
 done </tmp/libraries
 
+# busybox' own shell prefers its applets to programs of the same name, such as ip.
+ln -s dash "$stage/usr/bin/sh"
+
 # Every busybox applet whose real program is not there.
 for applet in $(busybox --list); do
     if [ ! -e "$stage/usr/bin/$applet" ] && [ ! -e "$stage/usr/sbin/$applet" ]; then

@@ -105,6 +105,7 @@ impl Recipe {
         "zinject",
         "mount.zfs",
         "busybox",
+        "dash",
         "ip",
         "tc",
         "strace",
