@@ -82,7 +82,7 @@ fn create_filesystem_with_properties(bed: &mut Bed) -> Verdict {
 
 fn create_failures(bed: &mut Bed) -> Verdict {
     sh("zfs create conf/a; zfs create -V 1M conf/v; \
-        echo passphrase | zfs create -o encryption=on -o keyformat=passphrase conf/e; zfs unload-key conf/e");
+        head -c 32 /dev/urandom > /tmp/conf-key; zfs create -o encryption=on -o keyformat=raw -o keylocation=file:///tmp/conf-key conf/e; zfs unload-key conf/e");
     let create = |name: &str, pairs: &[(&str, &str)]| {
         bed.zfs.create_filesystem(&dataset(name), &settings(pairs))
     };

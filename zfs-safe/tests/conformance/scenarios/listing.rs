@@ -372,7 +372,7 @@ fn every_property_as_zfs_get_prints_it(bed: &mut Bed) -> Verdict {
           -o primarycache=metadata -o snapdir=visible -o recordsize=16K -o quota=100M -o refreservation=1M \
           -o snapshot_limit=10 -o u:x=y conf/a; \
         zfs create conf/a/b; zfs create -V 2M -b 16K -o volmode=none conf/a/v; zfs create -s -V 2M conf/a/sparse; \
-        echo passphrase | zfs create -o encryption=on -o keyformat=passphrase conf/e; zfs create conf/e/child; \
+        head -c 32 /dev/urandom > /tmp/conf-key; zfs create -o encryption=on -o keyformat=raw -o keylocation=file:///tmp/conf-key conf/e; zfs create conf/e/child; \
         zfs snapshot -r conf/a@s; zfs snapshot conf/e@s; zfs hold t conf/a@s; zfs clone conf/a/b@s conf/clone; \
         zfs bookmark conf/a@s conf/a#m; zfs set u:received=1 conf/clone",
     );

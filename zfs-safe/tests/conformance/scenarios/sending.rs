@@ -111,7 +111,7 @@ fn send_flags(bed: &mut Bed) -> Verdict {
     sh(
         "zfs create -o mountpoint=/tmp/conf-src -o recordsize=1M -o compression=lz4 conf/src; zfs mount conf/src || true; \
         dd if=/dev/urandom of=/tmp/conf-src/random bs=1M count=2 2>/dev/null; \
-        (i=0; while [ $i -lt 3000 ]; do echo compressible text number $i; i=$((i+1)); done) > /tmp/conf-src/text; \
+        seq 1 20000 > /tmp/conf-src/text; \
         printf tiny > /tmp/conf-src/tiny; sync; zfs snapshot conf/src@1",
     );
     let all = SendFlags {
@@ -164,7 +164,7 @@ fn send_flags(bed: &mut Bed) -> Verdict {
 
 fn send_raw_encrypted(bed: &mut Bed) -> Verdict {
     sh(
-        "echo passphrase | zfs create -o encryption=on -o keyformat=passphrase -o mountpoint=/tmp/conf-e conf/e; \
+        "head -c 32 /dev/urandom > /tmp/conf-key; zfs create -o encryption=on -o keyformat=raw -o keylocation=file:///tmp/conf-key -o mountpoint=/tmp/conf-e conf/e; \
         zfs mount conf/e || true; dd if=/dev/urandom of=/tmp/conf-e/secret bs=64k count=10 2>/dev/null; \
         zfs snapshot conf/e@1; echo more > /tmp/conf-e/more; zfs snapshot conf/e@2; md5sum < /tmp/conf-e/secret > /tmp/sum; \
         zfs unmount conf/e; zfs unload-key conf/e",
@@ -179,7 +179,7 @@ fn send_raw_encrypted(bed: &mut Bed) -> Verdict {
     received(bed, "conf/de@2", &step);
     assert_eq!(guid("conf/e@2"), guid("conf/de@2"));
     sh(
-        "echo passphrase | zfs load-key conf/de; mkdir -p /tmp/conf-de; zfs set mountpoint=/tmp/conf-de conf/de; \
+        "zfs load-key -L file:///tmp/conf-key conf/de; mkdir -p /tmp/conf-de; zfs set mountpoint=/tmp/conf-de conf/de; \
         zfs mount conf/de 2>/dev/null || true; md5sum < /tmp/conf-de/secret > /tmp/sum2; cmp /tmp/sum /tmp/sum2; \
         zfs unmount conf/de; zfs unload-key conf/de",
     );

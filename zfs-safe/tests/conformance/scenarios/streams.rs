@@ -1,6 +1,8 @@
 //! What scenarios of sending and receiving share: a source with files, whole streams in memory, and comparing both ends.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::{Mutex, PoisonError};
 
 use zfs_safe::begin_record::BeginRecord;
 use zfs_safe::error::{Reason, ZfsError};
@@ -117,11 +119,18 @@ pub(super) fn guid(name: &str) -> String {
     sh(&format!("zfs get -Hp -o value guid '{name}'"))
 }
 
-pub(super) fn assert_same(left: &str, right: &str) {
-    assert_eq!(guid(left), guid(right), "guids of {left} and {right}");
+/// Compares guid and contents. The source's checksums are remembered: they take a clone, a mount and a walk.
+pub(super) fn assert_same(source: &str, copy: &str) {
+    static SOURCES: Mutex<BTreeMap<(String, String), String>> = Mutex::new(BTreeMap::new());
+    let guid = guid(source);
+    assert_eq!(guid, self::guid(copy), "guids of {source} and {copy}");
+    let mut sources = SOURCES.lock().unwrap_or_else(PoisonError::into_inner);
+    let expected = sources
+        .entry((source.to_owned(), guid))
+        .or_insert_with(|| checksums(source));
     assert_eq!(
-        checksums(left),
-        checksums(right),
-        "contents of {left} and {right}"
+        *expected,
+        checksums(copy),
+        "contents of {source} and {copy}"
     );
 }
