@@ -36,7 +36,11 @@ fn full_or_limited(cli: &Cli, path: &DatasetPath, error: ZfsError) -> ZfsError {
     while let Some(dataset) = ancestor {
         let values =
             list::read(cli, error.operation, dataset.as_str(), &WANTED).unwrap_or_default();
-        let number = |name| values.get(name)?.value.parse::<u64>().ok();
+        // 2.1 prints the largest number where later releases print `none`.
+        let number = |name| {
+            let number = values.get(name)?.value.parse::<u64>().ok()?;
+            (number != u64::MAX).then_some(number)
+        };
         if let (Some(limit), Some(count)) = (number("filesystem_limit"), number("filesystem_count"))
             && count >= limit
         {

@@ -100,6 +100,8 @@ fn has_partial_receive(cli: &Cli, target: &DatasetPath) -> bool {
 /// Names of the properties that do not apply to what the stream holds.
 fn skipped(cli: &Cli, receive: &ReceiveArgs) -> Result<Vec<String>> {
     let begin = &receive.begin;
+    let local = locally_set(cli, receive)?;
+    let local: Vec<_> = local.iter().map(String::as_str).collect();
     let plan = property::receive_properties(
         &receive.set,
         &receive.inherit,
@@ -111,8 +113,7 @@ fn skipped(cli: &Cli, receive: &ReceiveArgs) -> Result<Vec<String>> {
             },
             raw: begin.is_raw(),
             creates: !begin.is_incremental() && !begin.is_resuming(),
-            // zfs(8) looks itself which properties are set locally.
-            local: &[],
+            local: &local,
             received: None,
             dialect: cli.dialect,
         },
@@ -133,6 +134,25 @@ fn skipped(cli: &Cli, receive: &ReceiveArgs) -> Result<Vec<String>> {
         .iter()
         .map(|skipped| skipped.name.to_string())
         .collect())
+}
+
+/// Names of the properties set locally on the target, which need not exist: they stay, whatever is to be inherited. Only a
+/// receive that inherits any needs to know.
+fn locally_set(cli: &Cli, receive: &ReceiveArgs) -> Result<Vec<String>> {
+    let target = receive.snapshot.dataset();
+    if receive.inherit.is_empty() {
+        return Ok(Vec::new());
+    }
+    let listed = cli
+        .zfs("get")
+        .args(["-H", "-o", "property", "-s", "local"])
+        .operands(["all", target.as_str()])
+        .success(Operation::Receive, target.as_str());
+    match listed {
+        Ok(names) => Ok(names.lines().map(str::to_owned).collect()),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether zfs(8) has read its input to the end.
