@@ -195,7 +195,7 @@ impl Kernel {
     }
 
     pub(super) fn destroy_snapshots(&self, names: &[&str], defer: bool) -> Answer {
-        let names_list = NvList::from_iter(names.iter().map(|name| (*name, Value::Boolean)));
+        let names_list: NvList = names.iter().map(|name| (*name, Value::Boolean)).collect();
         let mut arguments = NvList::from_iter([("snaps", Value::List(names_list))]);
         if defer {
             arguments.insert("defer", Value::Boolean);

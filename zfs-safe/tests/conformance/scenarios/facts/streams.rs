@@ -74,7 +74,7 @@ pub(super) fn epipe_is_eintr(bed: &mut Bed) -> Verdict {
     let (reader, writer) = pipe();
     drop(reader);
     let start = Kernel::open().send("conf/src@1", writer.as_fd());
-    let (nobody, _) = (pipe().0, ());
+    let (nobody, _writer) = pipe();
     let wrong_way = Kernel::open().send("conf/src@1", nobody.as_fd());
     let null = File::options()
         .write(true)
@@ -286,10 +286,12 @@ pub(super) fn what_streams_keep_busy(bed: &mut Bed) -> Verdict {
     let path = dataset("conf/new");
     let second = {
         let begin = BeginRecord::read(&mut &bytes[..]).expect("begins");
-        let stream = bed
+        let mut stream = bed
             .zfs
             .receive(&ReceiveArgs::new(snap("conf/new@1"), begin))
             .expect("starts");
+        // 2.1 reads the next record before it looks at the target. Later ones do not read at all.
+        drop(stream.write_all(half));
         stream
             .finish(Ok(()))
             .map(drop)
