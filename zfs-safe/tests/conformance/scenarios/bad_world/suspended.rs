@@ -23,7 +23,9 @@ impl Drop for Rescue {
             "mount -o remount,size=300M /tmp/limbo",
             "timeout -s KILL 10 zpool clear limbo",
             "timeout -s KILL 10 zpool sync limbo",
-            "timeout -s KILL 10 zpool destroy -f limbo",
+            // Who waited for the pool goes on writing to it for a moment.
+            "i=0; until timeout -s KILL 10 zpool destroy -f limbo; do \
+                i=$((i+1)); [ $i -lt 20 ]; sleep 0.3; done",
             "umount /tmp/limbo",
         ] {
             if let Err(error) = try_sh(script) {

@@ -72,7 +72,7 @@ impl Block {
             assert!(
                 size_of::<zfs_cmd_t>() <= BUFFER_SIZE
                     && align_of::<zfs_cmd_t>() <= align_of::<u64>()
-            )
+            );
         };
         // SAFETY: the buffer is long and aligned enough, as asserted; all members are integers and arrays of them; the
         // reference borrows `self`.
