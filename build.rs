@@ -3,10 +3,12 @@
 
 use std::process::Command;
 
+/// Grows with each commit.
+const COMMITS: &str = "../.git/logs/HEAD";
+
 fn main() {
     println!("cargo:rerun-if-env-changed=ZREPL_VERSION");
-    // Grows with each commit. Named only where it is: cargo runs the script anew each time for a file that is missing.
-    const COMMITS: &str = "../.git/logs/HEAD";
+    // Named only where it is: cargo runs the script anew each time for a file that is missing.
     println!("cargo:rerun-if-changed=../build.rs");
     if std::path::Path::new(COMMITS).exists() {
         println!("cargo:rerun-if-changed={COMMITS}");

@@ -50,7 +50,7 @@ pub trait Zfs: Send + Sync + fmt::Debug {
     fn exists(&self, name: &EntityName) -> Result<bool>;
 
     /// Filesystems and volumes under `roots`, the roots included, sorted by name and without repetition. A missing root
-    /// is an error; a dataset that vanishes meanwhile is left out.
+    /// is an error; a dataset that is destroyed or renamed meanwhile may be left out, with all below it.
     fn datasets(&self, roots: &[DatasetPath], query: &DatasetQuery) -> Result<Vec<Dataset>>;
 
     /// Snapshots and bookmarks of one dataset, in [history order](FilesystemVersion::history_order).
