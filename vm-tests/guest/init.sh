@@ -32,5 +32,4 @@ else
     /put/agent agent
 fi
 echo "zrepl init: the agent ended with status $?"
-sync
 poweroff -f

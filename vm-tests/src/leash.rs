@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,25 +20,26 @@ pub(crate) fn hold(remove: Option<PathBuf>, command: &[String]) -> Result<u8> {
         .stdin(Stdio::null())
         .spawn()
         .with_context(|| format!("cannot start {program}"))?;
-    let (released, release) = std::sync::mpsc::channel::<()>();
+    let (released, release) = mpsc::channel::<()>();
     thread::spawn(move || {
         // Whatever ends the read, the harness is no longer there to hold on.
         io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink()).ok();
         drop(released);
     });
+    let gone = |limit| release.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
     let status = loop {
         if let Some(status) = child.try_wait().context("cannot wait for the child")? {
             break Some(status);
         }
-        if release.recv_timeout(Duration::from_millis(50))
-            == Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
-        {
+        if gone(Duration::from_millis(50)) {
             child.kill().ok();
             child.wait().ok();
             break None;
         }
     };
-    if let (None, Some(directory)) = (status, remove) {
+    // The death of the harness closes the guest's port too, and the guest may have been faster to end.
+    let abandoned = status.is_none() || gone(Duration::from_secs(1));
+    if let (true, Some(directory)) = (abandoned, remove) {
         fs::remove_dir_all(directory).ok();
     }
     Ok(status

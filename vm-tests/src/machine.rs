@@ -62,10 +62,10 @@ impl Options {
 /// A running guest with its QEMU. Dropping it is a power failure: QEMU gets SIGKILL, nothing in the guest is told.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    // Dropped first: closes the port before QEMU goes.
+    // Dropped first: a guest that sees its port close shuts down, and a power failure must not let it.
+    qemu: Qemu,
     guest: Guest,
     console: Console,
-    qemu: Qemu,
     boot_time: Duration,
     loader: Loader,
 }
@@ -99,9 +99,9 @@ impl Machine {
             }
         };
         Ok(Self {
+            qemu,
             guest,
             console,
-            qemu,
             boot_time: started.elapsed(),
             loader: Loader::for_image(image),
         })

@@ -86,13 +86,14 @@ impl Report {
             .strip_prefix("test ")
             .and_then(|test| test.split_once(" ... "))
         {
-            match result {
-                "ok" => self.counted += Totals::ONE_PASSED,
-                "FAILED" => {
+            // A time may follow.
+            match result.split([' ', ':']).next() {
+                Some("ok") => self.counted += Totals::ONE_PASSED,
+                Some("FAILED") => {
                     self.counted += Totals::ONE_FAILED;
                     self.failed.push(name.to_owned());
                 }
-                skipped if skipped.starts_with("skipped") => self.counted += Totals::ONE_SKIPPED,
+                Some("skipped") => self.counted += Totals::ONE_SKIPPED,
                 _ => {}
             }
         }
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn believes_the_last_line() {
         let report = report(&[
-            "test a ... ok",
+            "test a ... ok (0.1 s)",
             "test b ... skipped: no TLS",
             "1 passed, 0 failed, 1 skipped",
         ]);
