@@ -180,12 +180,12 @@ pub(super) fn replies_that_do_not_fit(bed: &mut Bed) -> Verdict {
         "{ours:?}"
     );
 
-    // Errors for each of 300 names, into 4 KiB.
-    let names: Vec<String> = (0..300)
+    // Errors for each of 160 names, into 4 KiB.
+    let names: Vec<String> = (0..160)
         .map(|number| format!("conf/a@missing-{number}"))
         .collect();
     let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), "t")).collect();
-    for count in [75, 150, 300] {
+    for count in [40, 80, 160] {
         let start = Instant::now();
         let roomy = kernel.call(kernel::HOLD, "conf", &holds_of(&pairs[..count]));
         bed.fact(
@@ -199,12 +199,12 @@ pub(super) fn replies_that_do_not_fit(bed: &mut Bed) -> Verdict {
     let took = start.elapsed().as_millis();
     let more = missing.list.i32("N_MORE_ERRORS");
     bed.fact("g", format!(
-        "300 missing snapshots held, reply of 4 KiB: errno {}, {} entries, N_MORE_ERRORS {more:?}, {took} ms", missing.errno, missing.list.len()
+        "160 missing snapshots held, reply of 4 KiB: errno {}, {} entries, N_MORE_ERRORS {more:?}, {took} ms", missing.errno, missing.list.len()
     ));
     let named = i32::try_from(missing.list.len() - 1).expect("few");
     assert_eq!(
         (missing.errno, more.map(|more| more + named)),
-        (0, Some(300))
+        (0, Some(160))
     );
     let requests: Vec<_> = names
         .iter()
