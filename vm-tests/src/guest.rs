@@ -107,6 +107,7 @@ impl Guest {
             env: serde_json::Map::new(),
             stdin: Vec::new(),
             limit: COMMAND_LIMIT,
+            silence: None,
         }
     }
 
@@ -128,6 +129,7 @@ pub(crate) struct Command<'a> {
     env: serde_json::Map<String, Value>,
     stdin: Vec<u8>,
     limit: Duration,
+    silence: Option<Duration>,
 }
 
 impl<'a> Command<'a> {
@@ -143,6 +145,12 @@ impl<'a> Command<'a> {
 
     pub(crate) fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// How long the command may print nothing.
+    pub(crate) fn silence(mut self, limit: Duration) -> Self {
+        self.silence = Some(limit);
         self
     }
 
@@ -168,6 +176,7 @@ impl<'a> Command<'a> {
             words: self.argv.join(" "),
             deadline: Instant::now() + self.limit,
             limit: self.limit,
+            silence: self.silence,
             over: false,
         };
         self.guest
@@ -196,6 +205,7 @@ pub(crate) struct Running<'a> {
     words: String,
     deadline: Instant,
     limit: Duration,
+    silence: Option<Duration>,
     over: bool,
 }
 
@@ -230,27 +240,29 @@ impl Running<'_> {
             stderr: Vec::new(),
             end: End::Code(0),
         };
-        let mut deadline = self.deadline;
-        let mut killed = false;
+        let mut heard = Instant::now();
+        // When it was killed, and why.
+        let mut killed: Option<(Instant, String)> = None;
         loop {
             if enough() {
                 return Ok(None);
             }
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            let frame = match self.frames.recv_timeout(remaining.min(POLL)) {
-                Ok(frame) => frame,
-                Err(RecvTimeoutError::Timeout) if remaining > POLL => continue,
-                Err(RecvTimeoutError::Timeout) if killed => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.guest.send(Kind::Kill, self.id, &[])?;
-                    killed = true;
-                    deadline = Instant::now() + KILL_GRACE;
-                    continue;
+            if let Some((when, _)) = &killed {
+                if when.elapsed() > KILL_GRACE {
+                    break;
                 }
+            } else if let Some(reason) = self.exceeded(heard) {
+                self.guest.send(Kind::Kill, self.id, &[])?;
+                killed = Some((Instant::now(), reason));
+            }
+            let frame = match self.frames.recv_timeout(POLL) {
+                Ok(frame) => frame,
+                Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(self.guest.gone(&format!("while it ran this:\n{output}")));
                 }
             };
+            heard = Instant::now();
             match frame.kind {
                 Kind::Stdout => {
                     observe(Stream::Stdout, &frame.payload);
@@ -268,14 +280,22 @@ impl Running<'_> {
                 Kind::Ready | Kind::Start | Kind::Stdin | Kind::Kill => {}
             }
         }
-        if killed {
-            bail!(
-                "killed after its limit of {} s: {output}{}",
-                self.limit.as_secs(),
-                self.guest.console.tail(100)
-            );
+        if let Some((_, reason)) = killed {
+            bail!("killed {reason}: {output}{}", self.guest.console.tail(100));
         }
         Ok(Some(output))
+    }
+
+    /// Which limit the command has run into.
+    fn exceeded(&self, heard: Instant) -> Option<String> {
+        if Instant::now() > self.deadline {
+            return Some(format!("after its limit of {} s", self.limit.as_secs()));
+        }
+        let silence = self.silence.filter(|silence| heard.elapsed() > *silence)?;
+        Some(format!(
+            "after it had printed nothing for {} s",
+            silence.as_secs()
+        ))
     }
 }
 

@@ -71,7 +71,16 @@ pub(super) fn agent_carries_streams_and_statuses(guest: &Guest) -> Result<()> {
         message.contains("limit of 2 s") && message.contains("before"),
         "a hung command ended with {message:?}"
     );
-    ensure!(started.elapsed() < Duration::from_secs(20));
+    let silent = guest
+        .command(["sleep", "1000"])
+        .silence(Duration::from_secs(1))
+        .run();
+    let message = silent
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    ensure!(message.contains("printed nothing for 1 s"), "{message:?}");
+    ensure!(started.elapsed() < Duration::from_secs(60));
     let left = guest.run(["pidof", "sleep"])?;
     ensure!(left.status() == 1, "still there: {left}");
     Ok(())

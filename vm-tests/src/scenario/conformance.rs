@@ -13,7 +13,10 @@ use crate::summary::{Lines, Totals};
 pub(super) const NAME: &str = "conformance";
 
 /// All tests of the suite together, under emulation on a loaded host.
-const LIMIT: Duration = Duration::from_secs(25 * 60);
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// One test of it.
+const SILENCE: Duration = Duration::from_secs(6 * 60);
 
 pub(super) fn conformance(bench: &Bench<'_>, machine: &Machine) -> Result<SuiteOutcome> {
     if bench.suite.is_none() {
@@ -33,6 +36,7 @@ pub(super) fn conformance(bench: &Bench<'_>, machine: &Machine) -> Result<SuiteO
         .command(argv)
         .env("RUST_BACKTRACE", "1")
         .limit(LIMIT)
+        .silence(SILENCE)
         .run_with(|stream, bytes| match stream {
             Stream::Stdout => stdout.push(bytes, |line| {
                 bench.say(line);
