@@ -7,6 +7,9 @@ use crate::error::{Operation, Reason};
 use crate::name::PoolName;
 use crate::program::{Program, ProgramError, ProgramFailure, ProgramValue};
 
+/// The kernel's default for the largest memory limit (`zfs_lua_max_memlimit`).
+const MAX_MEMORY: u64 = 100 << 20;
+
 pub(super) fn run(
     cli: &Cli,
     pool: &PoolName,
@@ -20,6 +23,10 @@ pub(super) fn run(
         let problem = "the arguments are not a table, or hold nil".to_owned();
         return Err(failed(ProgramFailure::InvalidRequest(problem)));
     };
+    // zfs(8) makes room for a reply of that size first, and takes its own failure for the program's.
+    if program.memory_limit > MAX_MEMORY {
+        return Err(failed(out_of_range(program)));
+    }
     let finished = cli
         .zfs("program")
         .args(["-j"])
@@ -102,10 +109,7 @@ fn failure_of(text: &str, reason: Reason, program: &Program) -> ProgramFailure {
         }
         "Memory limit exhausted." => ProgramFailure::MemoryLimit,
         "Return value too large." => ProgramFailure::ResultTooLarge,
-        "Invalid instruction or memory limit." => ProgramFailure::InvalidRequest(format!(
-            "a limit is out of range ({} instructions, {} bytes) or an argument has no Lua form",
-            program.instruction_limit, program.memory_limit
-        )),
+        "Invalid instruction or memory limit." => out_of_range(program),
         _ if first.starts_with("Permission denied.") => {
             ProgramFailure::Refused(Reason::PermissionDenied)
         }
@@ -122,6 +126,13 @@ fn failure_of(text: &str, reason: Reason, program: &Program) -> ProgramFailure {
             reason => ProgramFailure::Refused(reason),
         },
     }
+}
+
+fn out_of_range(program: &Program) -> ProgramFailure {
+    ProgramFailure::InvalidRequest(format!(
+        "a limit is out of range ({} instructions, {} bytes) or an argument has no Lua form",
+        program.instruction_limit, program.memory_limit
+    ))
 }
 
 /// Messages of the kernel about results, which have neither a place nor a trace.

@@ -35,6 +35,22 @@ fn program_and_limits_reach_the_command() {
 }
 
 #[test]
+fn a_memory_limit_above_the_maximum_is_not_tried() {
+    let fake = Fake::new("exit 0");
+    let pool = PoolName::new("p").expect("valid");
+    let program = Program {
+        memory_limit: (100 << 20) + 1,
+        ..Program::sync("return 1")
+    };
+    let failure = fake
+        .cli
+        .run_program(&pool, &program)
+        .map_err(|error| error.failure);
+    assert!(matches!(failure, Err(ProgramFailure::InvalidRequest(_))));
+    assert!(fake.calls().is_empty());
+}
+
+#[test]
 fn results_are_read() {
     assert_eq!(run("printf '{}'"), Ok(ProgramValue::Nil));
     assert_eq!(
