@@ -7,8 +7,8 @@ use crate::error::{Operation, Reason};
 use crate::name::PoolName;
 use crate::program::{Program, ProgramError, ProgramFailure, ProgramValue};
 
-/// The kernel's default for the largest memory limit (`zfs_lua_max_memlimit`).
-const MAX_MEMORY: u64 = 100 << 20;
+/// Above any limit that a kernel accepts: its default maximum is 100 MiB (`zfs_lua_max_memlimit`).
+const MAX_MEMORY: u64 = 1 << 30;
 
 pub(super) fn run(
     cli: &Cli,

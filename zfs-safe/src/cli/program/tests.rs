@@ -35,11 +35,11 @@ fn program_and_limits_reach_the_command() {
 }
 
 #[test]
-fn a_memory_limit_above_the_maximum_is_not_tried() {
+fn a_memory_limit_above_any_maximum_is_not_tried() {
     let fake = Fake::new("exit 0");
     let pool = PoolName::new("p").expect("valid");
     let program = Program {
-        memory_limit: (100 << 20) + 1,
+        memory_limit: (1 << 30) + 1,
         ..Program::sync("return 1")
     };
     let failure = fake

@@ -60,7 +60,7 @@ fn reason(script: &str) -> Option<Reason> {
 
 #[test]
 fn the_stream_comes_through_and_is_counted() {
-    let fake = Fake::new("head -c 3000000 /dev/zero");
+    let fake = Fake::new("head -c 5000000 /dev/zero");
     let mut stream = fake.cli.send(&args()).expect("starts");
     let mut data = vec![1; 2_000_000];
     stream.read_exact(&mut data).expect("reads");
@@ -70,7 +70,7 @@ fn the_stream_comes_through_and_is_counted() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(stream.progress().expect("runs").written <= 3_000_000);
+    assert!(stream.progress().expect("runs").written <= 5_000_000);
     io::copy(&mut stream, &mut io::sink()).expect("reads");
     stream.finish(Ok(())).expect("succeeds");
     assert_eq!(fake.calls(), ["zfs send -w -L -c -e -i p/a#1 -- p/a@2"]);
