@@ -177,6 +177,10 @@ impl ReceiveStream {
         let (operation, dataset) = (self.worker.operation, self.worker.dataset.clone());
         match (self.worker.join(), relay) {
             (Ok(report), Ok(())) => Ok(report),
+            // Only a kernel that has stopped reading breaks the pipe: it was first.
+            (Err(error), Err(source)) if source.kind() == io::ErrorKind::BrokenPipe => {
+                Err(StreamError::Zfs(error))
+            }
             // The stream ended early because the relay did.
             (
                 Err(ZfsError {

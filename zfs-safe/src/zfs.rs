@@ -310,7 +310,8 @@ pub struct ReceiveArgs {
     pub snapshot: SnapshotName,
     /// The first record of the stream, already read by the caller.
     pub begin: BeginRecord,
-    /// Roll the target back to the stream's base first, destroying what is newer (`-F`).
+    /// Roll the target back to the stream's base first, destroying what is newer (`-F`). A full stream replaces a target
+    /// without snapshots only: one that has any is refused.
     pub force: bool,
     /// Keep what has arrived if the stream breaks, and offer a resume token (`-s`).
     pub resumable: bool,

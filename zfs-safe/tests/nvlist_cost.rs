@@ -2,7 +2,6 @@
 #![expect(unsafe_code, reason = "counts allocations")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -95,38 +94,5 @@ fn takes_memory_and_time_in_proportion() {
         assert!(peak <= packed.len() * 15, "{what}: {peak} bytes");
         // Takes milliseconds; only what is not in proportion takes this long.
         assert!(time < Duration::from_secs(10), "{what}: {time:?}");
-    }
-}
-
-/// Run with `cargo test --release --test nvlist_cost -- --ignored --nocapture`, with the allocator above left out.
-#[test]
-#[ignore = "measures"]
-fn prints_speed() {
-    const TIMES: u32 = 3000;
-    // What the kernel says about one filesystem.
-    let properties: NvList = (0..60_u64)
-        .map(|i| {
-            let property: NvList = [("value", Value::from(i)), ("source", "tank/a/b/c".into())]
-                .into_iter()
-                .collect();
-            (format!("property{i}"), property)
-        })
-        .collect();
-    for encoding in [Encoding::Native, Encoding::Xdr] {
-        let packed = properties.encode(encoding).unwrap();
-        let start = Instant::now();
-        for _ in 0..TIMES {
-            black_box(NvList::decode(black_box(&packed)).unwrap());
-        }
-        let decoding = start.elapsed() / TIMES;
-        let start = Instant::now();
-        for _ in 0..TIMES {
-            black_box(black_box(&properties).encode(encoding).unwrap());
-        }
-        let encoding_time = start.elapsed() / TIMES;
-        println!(
-            "{encoding:?}, {} bytes: decodes in {decoding:?}, encodes in {encoding_time:?}",
-            packed.len()
-        );
     }
 }

@@ -13,6 +13,8 @@ pub const POOL_CONFIGS: u32 = FIRST + 0x04;
 pub const POOL_STATS: u32 = FIRST + 0x05;
 /// Existence, basic facts and properties of one dataset or snapshot.
 pub const OBJSET_STATS: u32 = FIRST + 0x12;
+/// What a filesystem keeps in its master node: version, case, Unicode, default quotas.
+pub const OBJSET_ZPLPROPS: u32 = FIRST + 0x13;
 /// Next child of a dataset.
 pub const DATASET_LIST_NEXT: u32 = FIRST + 0x14;
 /// Next snapshot of a dataset.

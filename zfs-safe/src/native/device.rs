@@ -97,6 +97,17 @@ impl Device {
         })
     }
 
+    /// Properties that a filesystem, or a snapshot of one, keeps in its master node: name → number. Empty for others.
+    pub(super) fn zpl_properties(&self, name: &str) -> Result<NvList, Errno> {
+        let mut call = Call::new(name)?.with_reply();
+        match self.run_growing(ioctl::OBJSET_ZPLPROPS, &mut call) {
+            Ok(()) => call.reply(),
+            // The answer for a volume, and for what is being received.
+            Err(errno) if errno.symbol() == Symbol::ENOENT => Ok(NvList::new()),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Starts listing the children of a dataset; with `simple` without their properties.
     ///
     /// A parent that vanishes looks like the end of the listing: check that it is still there afterwards.

@@ -347,6 +347,8 @@ fn derive_all(
         dialect: native.dialect,
     };
     let mut properties = Vec::with_capacity(wanted.len());
+    // Another call, so only if somebody asks for what it gives.
+    let mut zpl: Option<NvList> = None;
     for wanted in wanted {
         let provenance = wanted
             .native()
@@ -364,6 +366,20 @@ fn derive_all(
                     source: None,
                 };
                 property::derive(&subject, wanted, Some(raw))
+            }
+            Provenance::ZplProps if stats.head_type == DatasetType::Filesystem => {
+                if zpl.is_none() {
+                    let read = native.device.zpl_properties(name);
+                    zpl = Some(read.map_err(|errno| {
+                        ZfsError::from_errno(Operation::ReadProperties, name, errno)
+                    })?);
+                }
+                let number = zpl.as_ref().and_then(|list| list.u64(wanted.as_str()));
+                let raw = number.map(|number| RawProperty {
+                    value: RawValue::Number(number),
+                    source: None,
+                });
+                raw.and_then(|raw| property::derive(&subject, wanted, Some(raw)))
             }
             _ => derive_one(&subject, wanted, list, stats),
         };

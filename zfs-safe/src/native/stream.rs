@@ -11,7 +11,7 @@ use super::{Native, dataset, list};
 use crate::errno::Symbol;
 use crate::error::{Operation, Reason, Result, ZfsError};
 use crate::guid::Guid;
-use crate::name::VersionName;
+use crate::name::{DatasetPath, VersionName};
 use crate::nvlist::Value;
 use crate::property::{self, DatasetType, ReceiveTarget};
 use crate::stream::{
@@ -176,6 +176,11 @@ pub(super) fn receive(native: &Native, receive: &ReceiveArgs) -> Result<ReceiveS
             "encrypting what is received needs a key: receive below an encrypted dataset instead",
         ));
     }
+    if receive.force && !receive.begin.is_incremental() && has_snapshots(native, &target)? {
+        // The kernel would destroy them all, down to the base, which a full stream does not have.
+        return Err(failed(Reason::AlreadyExists)
+            .with_detail("the target has snapshots, which a full stream would replace"));
+    }
     let mut properties = kernel_list(&plan.set);
     for name in &plan.inherit {
         properties.insert(name.as_str(), Value::Boolean);
@@ -241,6 +246,17 @@ fn receive_failed(native: &Native, args: &ReceiveArgs, errno: crate::errno::Errn
         _ => return error,
     };
     ZfsError { reason, ..error }
+}
+
+/// Does the dataset exist and have a snapshot?
+fn has_snapshots(native: &Native, dataset: &DatasetPath) -> Result<bool> {
+    let failed = |errno| ZfsError::from_errno(Operation::Receive, dataset.as_str(), errno);
+    let mut cursor = native
+        .device
+        .snapshots(dataset.as_str(), None)
+        .map_err(failed)?;
+    let first = native.device.next(&mut cursor).map_err(failed)?;
+    Ok(first.is_some())
 }
 
 /// Names of the properties set locally on a dataset; none if it does not exist.

@@ -69,7 +69,6 @@ fn receive_resumes_after_a_cut(bed: &mut Bed) -> Verdict {
         whole.len()
     );
     let estimate = bed.zfs.estimate(&resumed).expect("estimates");
-    bed.saw("estimate of the rest", estimate);
     assert!(estimate < whole.len() as u64 * 3 / 4, "{estimate}");
     received(bed, "conf/dst@1", &rest);
     assert_same("conf/src@1", "conf/dst@1");
@@ -172,6 +171,14 @@ fn receive_with_force(bed: &mut Bed) -> Verdict {
     receive(bed, "conf/dst@2", &second, |args| args.force = true).expect("receives");
     assert_same("conf/src@2", "conf/dst@2");
     bed.saw("after", sh("zfs list -H -o name -t snapshot -r conf/dst"));
+    // A full stream never replaces snapshots.
+    let whole = stream(bed, &full("conf/src@1"));
+    let result = receive(bed, "conf/dst@1", &whole, |args| args.force = true);
+    fails(bed, "full onto snapshots, forced", result, "AlreadyExists");
+    assert_eq!(
+        sh("zfs list -H -o name -t snapshot -r conf/dst | tr '\\n' ' '"),
+        "conf/dst@1 conf/dst@2"
+    );
     // A full stream over a filesystem without snapshots, such as a placeholder.
     sh("zfs create -o mountpoint=none -o zrepl:placeholder=on conf/place");
     let whole = stream(bed, &full("conf/src@2"));
