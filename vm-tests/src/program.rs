@@ -64,9 +64,14 @@ pub(crate) fn run(program: Program, version: ZfsVersion, keep: bool) -> Result<E
         machine.guest().fact("zfs"),
         machine.boot_time().as_secs_f64()
     );
+    let mut command = machine.host_program(example);
+    if keep {
+        // The program leaves what it made, for the person to look at.
+        command.push("--keep".to_owned());
+    }
     let output = machine
         .guest()
-        .command(machine.host_program(example))
+        .command(command)
         .env("RUST_BACKTRACE", "1")
         .limit(LIMIT)
         .run_with(guest::print_through)?;

@@ -58,8 +58,8 @@ pub struct SendProgress {
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// ZFS gave up; the relay's trouble, if any, followed from that.
-    #[error("{0}")]
-    Zfs(#[source] ZfsError),
+    #[error(transparent)]
+    Zfs(ZfsError),
     /// The relay gave up, and ZFS because of it.
     #[error("cannot {operation} {dataset}: moving the stream failed")]
     Relay {
