@@ -5,6 +5,7 @@ use std::fmt;
 pub use crate::reason::{Reason, RejectedProperty};
 
 use crate::errno::Errno;
+use crate::property::PropertyError;
 
 /// The result of an operation on one thing.
 pub type Result<T, E = ZfsError> = std::result::Result<T, E>;
@@ -137,6 +138,15 @@ impl ZfsError {
             errno: Some(errno),
             detail: None,
         }
+    }
+
+    /// An error of our own check of a property, before anything is asked of the kernel.
+    pub fn of_property(operation: Operation, dataset: &str, error: &PropertyError) -> Self {
+        let rejected = RejectedProperty {
+            name: error.property().to_owned(),
+            problem: error.to_string(),
+        };
+        Self::new(operation, dataset, Reason::InvalidProperty(vec![rejected]))
     }
 
     /// Adds a text.

@@ -2,9 +2,9 @@
 
 use super::command::Finished;
 use super::{Cli, list, stderr};
-use crate::error::{Operation, Reason, RejectedProperty, Result, ZfsError};
+use crate::error::{Operation, Reason, Result, ZfsError};
 use crate::name::{DatasetPath, EntityName, SnapshotName};
-use crate::property::{DatasetType, PropertyError, PropertyName, ZfsVersion, create_properties};
+use crate::property::{DatasetType, PropertyName, ZfsVersion, create_properties};
 
 /// First release whose `zfs set` has `-u`: neither mounts nor unmounts.
 const SET_WITHOUT_MOUNTING: ZfsVersion = ZfsVersion::new(2, 2, 0);
@@ -16,7 +16,7 @@ pub(super) fn create_filesystem(
 ) -> Result<()> {
     // The tools check too, but with other words for each release.
     create_properties(properties, DatasetType::Filesystem, cli.dialect)
-        .map_err(|error| invalid_property(Operation::Create, path.as_str(), &error))?;
+        .map_err(|error| ZfsError::of_property(Operation::Create, path.as_str(), &error))?;
     cli.zfs("create")
         .args(["-u"])
         .options("-o", assignments(properties))
@@ -165,17 +165,4 @@ pub(super) fn assignments(properties: &[(PropertyName, String)]) -> Vec<String> 
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
-}
-
-/// An error of our own check of a property.
-pub(super) fn invalid_property(
-    operation: Operation,
-    dataset: &str,
-    error: &PropertyError,
-) -> ZfsError {
-    let rejected = RejectedProperty {
-        name: error.property().to_owned(),
-        problem: error.to_string(),
-    };
-    ZfsError::new(operation, dataset, Reason::InvalidProperty(vec![rejected]))
 }

@@ -7,7 +7,6 @@ use std::process::Child;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::command::{Exit, Finished, process_error, read_stderr};
-use super::dataset::invalid_property;
 use super::{Cli, list, stderr};
 use crate::error::{Operation, Reason, RejectedProperty, Result, ZfsError};
 use crate::name::DatasetPath;
@@ -118,7 +117,9 @@ fn skipped(cli: &Cli, receive: &ReceiveArgs) -> Result<Vec<String>> {
             dialect: cli.dialect,
         },
     )
-    .map_err(|error| invalid_property(Operation::Receive, receive.snapshot.as_str(), &error))?;
+    .map_err(|error| {
+        ZfsError::of_property(Operation::Receive, receive.snapshot.as_str(), &error)
+    })?;
     if plan.needs_key {
         return Err(ZfsError::new(
             Operation::Receive,

@@ -5,7 +5,7 @@ use crate::errno::{Errno, Symbol};
 use crate::error::{Operation, Reason, RejectedProperty, Result, ZfsError};
 use crate::name::{DatasetPath, EntityName, SnapshotName};
 use crate::nvlist::{NvList, Value};
-use crate::property::{self, DatasetType, KernelValue, PropertyError, PropertyName, Purpose};
+use crate::property::{self, DatasetType, KernelValue, PropertyName, Purpose};
 
 pub(super) fn create_filesystem(
     native: &Native,
@@ -13,7 +13,7 @@ pub(super) fn create_filesystem(
     properties: &[(PropertyName, String)],
 ) -> Result<()> {
     let list = property::create_properties(properties, DatasetType::Filesystem, native.dialect)
-        .map_err(|error| invalid_property(Operation::Create, path.as_str(), &error))?;
+        .map_err(|error| ZfsError::of_property(Operation::Create, path.as_str(), &error))?;
     let result = native
         .core
         .create_filesystem(path.as_str(), &kernel_list(&list));
@@ -49,7 +49,7 @@ pub(super) fn set_properties(
             Purpose::Set,
             native.dialect,
         )
-        .map_err(|error| invalid_property(operation, name.as_str(), &error))?;
+        .map_err(|error| ZfsError::of_property(operation, name.as_str(), &error))?;
         list.insert(property.as_str(), kernel_value(&value));
     }
     let result = native.device.set_properties(name.as_str(), &list);
@@ -246,16 +246,4 @@ fn kernel_value(value: &KernelValue) -> Value {
         KernelValue::Number(number) => Value::UInt64(*number),
         KernelValue::Text(text) => Value::from(text.as_str()),
     }
-}
-
-pub(super) fn invalid_property(
-    operation: Operation,
-    dataset: &str,
-    error: &PropertyError,
-) -> ZfsError {
-    let rejected = RejectedProperty {
-        name: error.property().to_owned(),
-        problem: error.to_string(),
-    };
-    ZfsError::new(operation, dataset, Reason::InvalidProperty(vec![rejected]))
 }

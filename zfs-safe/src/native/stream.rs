@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::core::{ReceiveCall, SendCall};
-use super::dataset::{invalid_property, kernel_list, rejected};
+use super::dataset::{kernel_list, rejected};
 use super::signals::SignalsBlocked;
 use super::{Native, dataset, list};
 use crate::errno::Symbol;
@@ -170,7 +170,7 @@ pub(super) fn receive(native: &Native, receive: &ReceiveArgs) -> Result<ReceiveS
             dialect: native.dialect,
         },
     )
-    .map_err(|error| invalid_property(operation, &dataset, &error))?;
+    .map_err(|error| ZfsError::of_property(operation, &dataset, &error))?;
     if plan.needs_key {
         return Err(failed(Reason::Unsupported).with_detail(
             "encrypting what is received needs a key: receive below an encrypted dataset instead",

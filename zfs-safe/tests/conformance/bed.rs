@@ -87,6 +87,24 @@ impl Bed {
         }
     }
 
+    /// Demands that a call failed for a reason of this name, and notes how.
+    pub(crate) fn saw_failure<T: Debug>(
+        &mut self,
+        what: &str,
+        result: &Result<T, ZfsError>,
+        reason: &str,
+    ) {
+        let found = result.as_ref().err().map(|error| error.reason.label());
+        assert_eq!(found.as_deref(), Some(reason), "{what}: {result:?}");
+        match result {
+            // The wording of a property's problem is each implementation's own.
+            Err(error) if reason == "InvalidProperty" => {
+                self.saw(what, (error.operation, &error.dataset, reason));
+            }
+            other => self.saw_result(what, other),
+        }
+    }
+
     /// Notes the outcomes of a batch.
     pub(crate) fn saw_outcomes(&mut self, what: &str, outcomes: &[Outcome]) {
         let texts: Vec<_> = outcomes

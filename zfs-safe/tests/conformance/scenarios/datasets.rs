@@ -19,23 +19,6 @@ pub(super) const LIST: &[Scenario] = &[
     Scenario::new("destroy_dataset", destroy_dataset),
 ];
 
-fn fails<T: std::fmt::Debug>(bed: &mut Bed, what: &str, result: &Result<T, ZfsError>, label: &str) {
-    let found = result.as_ref().err().map(|error| error.reason.label());
-    assert_eq!(found.as_deref(), Some(label), "{what}: {result:?}");
-    // The wording of a property's problem is each implementation's own.
-    match result {
-        Err(ZfsError {
-            reason: Reason::InvalidProperty(_),
-            operation,
-            dataset,
-            ..
-        }) => {
-            bed.saw(what, (operation, dataset, "InvalidProperty"));
-        }
-        other => bed.saw_result(what, other),
-    }
-}
-
 fn create_filesystem_with_properties(bed: &mut Bed) -> Verdict {
     let settings = settings(&[
         ("zrepl:placeholder", "on"),
@@ -114,7 +97,7 @@ fn create_failures(bed: &mut Bed) -> Verdict {
         ("key not loaded", create("conf/e/x", &[]), "KeyNotLoaded"),
     ];
     for (what, result, label) in cases {
-        fails(bed, what, &result, label);
+        bed.saw_failure(what, &result, label);
     }
     assert_eq!(
         sh("zfs list -H -o name -r conf | tr '\\n' ' '"),
@@ -245,7 +228,7 @@ fn set_failures(bed: &mut Bed) -> Verdict {
         ),
     ];
     for (what, result, label) in cases {
-        fails(bed, what, &result, label);
+        bed.saw_failure(what, &result, label);
     }
     assert_eq!(sh("zfs get -H -o value -s local all conf/a"), "");
     Ok(())
@@ -280,7 +263,7 @@ fn rename_dataset(bed: &mut Bed) -> Verdict {
         ),
     ];
     for (what, result, label) in cases {
-        fails(bed, what, &result, label);
+        bed.saw_failure(what, &result, label);
     }
     Ok(())
 }
@@ -293,16 +276,16 @@ fn rollback_to_newest(bed: &mut Bed) -> Verdict {
     bed.zfs.rollback(&snap("conf/r@2")).expect("rolls back");
     assert_eq!(sh("cat /tmp/conf-r/f"), "two");
     let older = bed.zfs.rollback(&snap("conf/r@1"));
-    fails(bed, "to an older one", &older, "NewerVersionsExist");
+    bed.saw_failure("to an older one", &older, "NewerVersionsExist");
     sh("zfs bookmark conf/r@2 conf/r#2");
     bed.saw_result(
         "with a bookmark of it",
         &bed.zfs.rollback(&snap("conf/r@2")),
     );
     let missing = bed.zfs.rollback(&snap("conf/r@none"));
-    fails(bed, "missing snapshot", &missing, "NotFound");
+    bed.saw_failure("missing snapshot", &missing, "NotFound");
     let missing = bed.zfs.rollback(&snap("conf/none@s"));
-    fails(bed, "missing filesystem", &missing, "NotFound");
+    bed.saw_failure("missing filesystem", &missing, "NotFound");
     assert_eq!(sh("cat /tmp/conf-r/f"), "two");
     Ok(())
 }
@@ -320,14 +303,14 @@ fn destroy_dataset(bed: &mut Bed) -> Verdict {
         assert!(!bed.zfs.exists(&entity(name)).expect("answers"));
     }
     let children = destroy(bed, "conf/a");
-    fails(bed, "with children", &children, "HasChildren");
+    bed.saw_failure("with children", &children, "HasChildren");
     let snapshots = destroy(bed, "conf/s");
-    fails(bed, "with snapshots", &snapshots, "HasSnapshots");
+    bed.saw_failure("with snapshots", &snapshots, "HasSnapshots");
     let missing = destroy(bed, "conf/none");
-    fails(bed, "missing", &missing, "NotFound");
+    bed.saw_failure("missing", &missing, "NotFound");
     let open = std::fs::File::create("/tmp/conf-busy/open").expect("creates");
     let busy = destroy(bed, "conf/busy");
-    fails(bed, "in use", &busy, "Busy");
+    bed.saw_failure("in use", &busy, "Busy");
     assert!(
         crate::bed::is_there("/tmp/conf-busy/open"),
         "a busy filesystem was unmounted"

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::sync::{Mutex, PoisonError};
 
 use zfs_safe::begin_record::BeginRecord;
-use zfs_safe::error::{Reason, ZfsError};
+use zfs_safe::error::ZfsError;
 use zfs_safe::name::VersionName;
 use zfs_safe::stream::{ReceiveReport, StreamError};
 use zfs_safe::zfs::{ReceiveArgs, SendArgs, SendFlags};
@@ -79,20 +79,7 @@ pub(super) fn fails<T: std::fmt::Debug>(
     result: Result<T, StreamError>,
     label: &str,
 ) {
-    let result = zfs_error(result);
-    let found = result.as_ref().err().map(|error| error.reason.label());
-    assert_eq!(found.as_deref(), Some(label), "{what}: {result:?}");
-    match &result {
-        Err(ZfsError {
-            reason: Reason::InvalidProperty(_),
-            operation,
-            dataset,
-            ..
-        }) => {
-            bed.saw(what, (operation, dataset, "InvalidProperty"));
-        }
-        other => bed.saw_result(what, other),
-    }
+    bed.saw_failure(what, &zfs_error(result), label);
 }
 
 /// A filesystem with files at /tmp/conf-src, and its snapshot @1.
