@@ -30,7 +30,9 @@ fn main() -> ExitCode {
 /// Says how ZFS is reached here and which pools there are: the first thing to try on a new host.
 fn show_zfs() -> anyhow::Result<()> {
     use zrepl_daemon::zfs_backend::{self, Choice};
-    let wanted = std::env::var(zfs_backend::VARIABLE).ok();
+    // What is not text is shown as it is and refused below, not taken for unset.
+    let wanted = std::env::var_os(zfs_backend::VARIABLE);
+    let wanted = wanted.as_deref().map(std::ffi::OsStr::to_string_lossy);
     let zfs = zfs_backend::open(Choice::parse(wanted.as_deref())?)?;
     println!("backend: {:?}", zfs.backend());
     println!("kernel module: OpenZFS {}", zfs.module_version()?);
