@@ -1,0 +1,1 @@
+//! What users write: the configuration file, read, checked and explained.

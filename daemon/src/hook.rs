@@ -1,0 +1,3 @@
+//! What runs around a snapshot.
+
+pub mod dsn;

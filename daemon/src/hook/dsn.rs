@@ -1,0 +1,1 @@
+//! Data source names of databases.

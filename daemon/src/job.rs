@@ -1,0 +1,3 @@
+//! Jobs: the units that the configuration names.
+
+pub mod name;

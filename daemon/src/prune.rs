@@ -1,0 +1,1 @@
+//! Which snapshots are kept.

@@ -1,0 +1,5 @@
+//! When snapshots are taken and how they are called.
+
+pub mod cron_spec;
+mod go_layout;
+pub mod naming;
