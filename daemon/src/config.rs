@@ -1,1 +1,3 @@
 //! What users write: the configuration file, read, checked and explained.
+
+pub mod value;
