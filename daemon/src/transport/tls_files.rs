@@ -194,7 +194,7 @@ pub enum FileProblem {
     TooLarge,
     /// The system does not let us read the file.
     #[error("cannot read the file: {0}")]
-    Unreadable(#[source] io::Error),
+    Unreadable(io::Error),
 }
 
 /// No bundle of certificates comes near: all the authorities of the web together take a quarter.
