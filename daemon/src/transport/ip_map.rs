@@ -487,7 +487,7 @@ mod tests {
 
     #[test]
     fn peers_that_nobody_knows_are_named() {
-        let map = map(&[("fe80::/10%a/b", "x-*")].map(|_| ("fe80::/10%eth0", "x-*")));
+        let map = map(&[("fe80::/10%eth0", "x-*")]);
         let ip: IpAddr = "fe80::1".parse().expect("address");
         assert_eq!(
             map.identity(ip, Some("eth1"))
