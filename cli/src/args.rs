@@ -281,9 +281,18 @@ pub(crate) fn help(path: &[&str]) -> String {
     command.render_help().to_string()
 }
 
-/// The description that help, completions and man pages are made from.
+/// The description that help, completions and man pages are made from: without hidden commands, which completions would
+/// offer.
 pub(crate) fn documented() -> clap::Command {
-    Arguments::command()
+    let all = Arguments::command();
+    let shown = all.get_subcommands().filter(|below| !below.is_hide_set());
+    clap::Command::new("zrepl")
+        .version(VERSION)
+        .disable_version_flag(true)
+        .about(all.get_about().cloned().unwrap_or_default())
+        .after_long_help(all.get_after_long_help().cloned().unwrap_or_default())
+        .args(all.get_arguments().cloned())
+        .subcommands(shown.cloned())
 }
 
 /// The id of the argument that takes surplus words; no field has it.

@@ -51,7 +51,6 @@ fn write_man_page(command: &clap::Command, directory: &Path) -> anyhow::Result<(
     write(&directory.join(man.get_filename()), &page).context("cannot write a man page")?;
     command
         .get_subcommands()
-        .filter(|below| !below.is_hide_set())
         .try_for_each(|below| write_man_page(below, directory))
 }
 

@@ -96,14 +96,14 @@ impl ControlSocket {
         endpoint: &'static str,
         question: &impl Serialize,
     ) -> Result<A, SocketError> {
-        let mut body = serde_json::to_vec(question).map_err(|error| self.exchange(error))?;
+        let mut body = serde_json::to_vec(question).map_err(|error| self.exchange(&error))?;
         // As zrepl 0.7.0 sends it.
         body.push(b'\n');
         let answer = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
-            .map_err(|error| self.exchange(error))?
+            .map_err(|error| self.exchange(&error))?
             .block_on(async {
                 tokio::time::timeout(self.limit, self.exchange_bytes(endpoint, body))
                     .await
@@ -135,7 +135,7 @@ impl ControlSocket {
                 })?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| self.exchange(describe(&error)))?;
+            .map_err(|error| self.exchange(&error))?;
         // Its errors come out of the request too. It ends with the runtime.
         tokio::spawn(connection);
         let request = Request::post(endpoint)
@@ -147,11 +147,11 @@ impl ControlSocket {
             .header(header::CONNECTION, "close")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.exchange(error))?;
+            .map_err(|error| self.exchange(&error))?;
         let response = sender
             .send_request(request)
             .await
-            .map_err(|error| self.exchange(describe(&error)))?;
+            .map_err(|error| self.exchange(&error))?;
         let status = response.status();
         let answer = self.body(response).await?;
         if status == StatusCode::OK {
@@ -180,14 +180,14 @@ impl ControlSocket {
                 path: self.path.clone(),
                 limit: self.max_answer,
             }),
-            Err(error) => Err(self.exchange(describe(error.as_ref()))),
+            Err(error) => Err(self.exchange(error.as_ref())),
         }
     }
 
-    fn exchange(&self, reason: impl ToString) -> SocketError {
+    fn exchange(&self, reason: &dyn std::error::Error) -> SocketError {
         SocketError::Exchange {
             path: self.path.clone(),
-            reason: reason.to_string(),
+            reason: describe(reason),
         }
     }
 }

@@ -30,10 +30,10 @@ pub(crate) fn run(
         // The words of zrepl 0.7.0.
         .map_err(|error| anyhow!("server: error: {error}"))?;
     writeln!(out, "server: {daemon}")?;
-    if show == Show::Both {
-        if let Some(warning) = warning(&client, &daemon) {
-            complain(warning);
-        }
+    if show == Show::Both
+        && let Some(warning) = warning(&client, &daemon)
+    {
+        complain(warning);
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The program as users and scripts meet it: words in; standard output, standard error and exit status out.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -159,19 +159,15 @@ fn commands_that_need_a_configuration_say_so() {
 
 #[test]
 fn a_reader_that_leaves_ends_a_command_quietly() {
-    let mut child = Command::new(PROGRAM)
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(PROGRAM)
         .args(["completion", "bash"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .stdout(writer)
+        .output()
         .expect("built by cargo");
-    // Closed before the script, which is written in one piece, can have been read.
-    drop(child.stdout.take());
-    let status = child.wait().expect("ends");
-    let mut err = String::new();
-    let mut stderr = child.stderr.take().expect("piped");
-    stderr.read_to_string(&mut err).expect("text");
-    assert_eq!((status.code(), err.as_str()), (Some(0), ""));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*err), (Some(0), ""));
 }
 
 #[test]
@@ -217,6 +213,7 @@ fn completions_know_every_command_and_option() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let ran = zrepl(&["completion", shell]);
         assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""), "{shell}");
+        assert!(!ran.out.contains("genman"), "{shell} offers what is hidden");
         let top = commands(&[]);
         assert!(top.len() >= 5, "{top:?}");
         for command in top.iter().chain(&commands(&["test"])) {
@@ -228,8 +225,11 @@ fn completions_know_every_command_and_option() {
                 assert!(ran.out.contains(bare), "{shell} lacks {option} of {path:?}");
             }
         }
-        for word in ["pretty", "logging", "client", "daemon"] {
-            assert!(ran.out.contains(word), "{shell} lacks the word {word}");
+        // The scripts for the others never complete what follows an option.
+        if ["bash", "zsh", "fish"].contains(&shell) {
+            for word in ["pretty", "logging", "client", "daemon"] {
+                assert!(ran.out.contains(word), "{shell} lacks the word {word}");
+            }
         }
     }
 }

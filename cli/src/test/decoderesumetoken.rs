@@ -6,6 +6,7 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
+use zfs_safe::guid::Guid;
 use zfs_safe::resume_token::ResumeToken;
 
 /// Decodes and prints.
@@ -64,7 +65,7 @@ impl<'a> Contents<'a> {
         Self {
             has_from_guid: token.from_guid.is_some(),
             has_to_guid: true,
-            from_guid: token.from_guid.map_or(0, |guid| guid.get()),
+            from_guid: token.from_guid.map_or(0, Guid::get),
             to_guid: token.to_guid.get(),
             to_name: &token.to_name,
             has_compress_ok: token.compress,

@@ -17,7 +17,7 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     let question = Question::of(options)?;
     let configuration = configuration()?;
-    let accepts = configuration.filesystem_filter(question.job)?;
+    let filter = configuration.filesystem_filter(question.job)?;
     let names = match question.input {
         Input::One(name) => vec![name.to_owned()],
         Input::All => {
@@ -26,7 +26,7 @@ pub(crate) fn run(
             datasets.into_iter().map(|(name, _)| name).collect()
         }
     };
-    report(&names, accepts, out)
+    report(&names, |name| filter.accepts(name), out)
 }
 
 /// Options that make sense.
