@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use zrepl_daemon::version::VERSION;
 
 use crate::choice::Choice;
 
@@ -15,8 +14,6 @@ use crate::choice::Choice;
 #[derive(Debug, Parser)]
 #[command(
     name = "zrepl",
-    version = VERSION,
-    disable_version_flag = true,
     args_override_self = true,
     after_long_help = "Exit status: 0 if all went well, 1 if anything failed; the reason is on standard error.\n\n\
         Environment: ZREPL_ZFS_BACKEND=native or =cli forces how ZFS is reached, natively or through zfs(8). Without it, \
@@ -287,8 +284,6 @@ pub(crate) fn documented() -> clap::Command {
     let all = Arguments::command();
     let shown = all.get_subcommands().filter(|below| !below.is_hide_set());
     clap::Command::new("zrepl")
-        .version(VERSION)
-        .disable_version_flag(true)
         .about(all.get_about().cloned().unwrap_or_default())
         .after_long_help(all.get_after_long_help().cloned().unwrap_or_default())
         .args(all.get_arguments().cloned())
