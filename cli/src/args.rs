@@ -1,32 +1,333 @@
-//! Arguments as written; completions and man pages will come from here.
+//! The command line: words in, [`Arguments`] out. Completions and man pages come from the same description, so its texts
+//! are written for all three.
+//!
+//! zrepl 0.7.0 used another parser, and scripts rely on what that one lets pass; [`parse`] keeps it.
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::choice::Choice;
 
 /// One-stop ZFS replication solution
 #[derive(Debug, Parser)]
-#[command(name = "zrepl", disable_version_flag = true)]
+#[command(
+    name = "zrepl",
+    args_override_self = true,
+    after_long_help = "Exit status: 0 if all went well, 1 if anything failed; the reason is on standard error.\n\n\
+        Environment: ZREPL_ZFS_BACKEND=native or =cli forces how ZFS is reached, natively or through zfs(8). Without it, \
+        zfs(8) is used where the native way does not work."
+)]
 pub(crate) struct Arguments {
+    /// Configuration file to use
+    ///
+    /// Without it, /etc/zrepl/zrepl.yml is read, or /usr/local/etc/zrepl/zrepl.yml if that does not exist.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        value_hint = clap::ValueHint::FilePath,
+        help_heading = "Global options"
+    )]
+    config: Option<OsString>,
+    /// None means: show what there is.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
+impl Arguments {
+    /// The configuration file that the user named.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        let named = self.config.as_deref().filter(|path| !path.is_empty());
+        named.map(Path::new)
+    }
+}
+
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print version information
-    Version,
-    /// Test parts of zrepl by hand
-    #[command(subcommand)]
-    Test(Test),
+    /// Check whether the configuration is valid
+    ///
+    /// Reads the configuration and prepares all that it describes, without starting any of it. Prints nothing if it is
+    /// valid, unless asked to.
+    Configcheck(Configcheck),
+    /// Print the version of this program and of the running daemon
+    ///
+    /// The daemon is asked over its control socket, whose path is read from the configuration. A warning is printed on
+    /// standard error if the two are not of the same version.
+    Version {
+        /// Print only one of the two lines
+        #[arg(long, default_value = "", hide_default_value = true, value_parser = SHOW)]
+        show: Show,
+    },
+    /// Try parts of zrepl on this host by hand
+    Test {
+        /// None means: show what there is.
+        #[command(subcommand)]
+        command: Option<Test>,
+    },
+    /// Print a completion script for a shell on standard output
+    Completion {
+        /// The shell to print it for
+        #[arg(value_enum)]
+        shell: Option<clap_complete::Shell>,
+    },
+    /// Write a completion script for a shell to a file
+    ///
+    /// For packagers; `zrepl completion` prints the same script on standard output.
+    Gencompletion {
+        /// None means: show what there is.
+        #[command(subcommand)]
+        shell: Option<Gencompletion>,
+    },
+    /// Write one man page per command into a directory
+    #[command(hide = true)]
+    Genman {
+        /// The directory, which must exist
+        #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+        directory: PathBuf,
+    },
 }
 
+/// What `configcheck` is to do.
+#[derive(Args, Debug)]
+pub(crate) struct Configcheck {
+    /// Print what was understood in this format; print nothing if empty
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = FORMAT)]
+    pub(crate) format: Format,
+    /// The part of the configuration to check and to print
+    #[arg(long, default_value = "all", value_parser = WHAT)]
+    pub(crate) what: What,
+    /// Do not read the files of TLS certificates and keys
+    ///
+    /// For checking the configuration of another host. The common names of clients are not checked either.
+    #[arg(long)]
+    pub(crate) skip_cert_check: bool,
+    /// Say in words what this job will do
+    #[arg(long, value_name = "JOB")]
+    pub(crate) explain: Option<String>,
+    /// Print a JSON schema of the configuration file, for editors; reads no configuration
+    #[arg(long)]
+    pub(crate) schema: bool,
+}
+
+/// How `configcheck` prints what it understood.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Format {
+    Nothing,
+    Pretty,
+    Yaml,
+    Json,
+}
+
+const FORMAT: Choice<Format> = Choice {
+    words: &[
+        ("", Format::Nothing, ""),
+        ("pretty", Format::Pretty, "for people"),
+        ("yaml", Format::Yaml, "as YAML"),
+        ("json", Format::Json, "as JSON"),
+    ],
+    refusal: |word| {
+        format!("unsupported --format {word:?}: it may be pretty, yaml or json, or left empty")
+    },
+};
+
+/// What `configcheck` looks at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum What {
+    All,
+    Config,
+    Jobs,
+    Logging,
+}
+
+const WHAT: Choice<What> = Choice {
+    words: &[
+        ("all", What::All, "everything"),
+        ("config", What::Config, "the file itself"),
+        ("jobs", What::Jobs, "the jobs"),
+        ("logging", What::Logging, "where logs go"),
+    ],
+    refusal: |word| format!("unsupported --what {word:?}: it may be all, config, jobs or logging"),
+};
+
+/// Which lines `version` prints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Show {
+    Both,
+    Client,
+    Daemon,
+}
+
+const SHOW: Choice<Show> = Choice {
+    words: &[
+        ("", Show::Both, ""),
+        ("client", Show::Client, "this program"),
+        ("daemon", Show::Daemon, "the running daemon"),
+        // What the refusal of zrepl 0.7.0 calls it, although it did not take it.
+        ("server", Show::Daemon, ""),
+    ],
+    refusal: |_| "show flag must be 'client' or 'server' or be left empty".to_owned(),
+};
+
+/// Parts of zrepl to try by hand.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Test {
-    /// Decode a resume token without asking ZFS
+    /// Show which filesystems the filter of a job accepts
+    ///
+    /// Prints a line per filesystem: ACCEPT, REJECT or ERROR, its name and, after an error, what is wrong, separated by
+    /// tabs. The exit status is 1 if there was any error.
+    Filesystems(Filesystems),
+    /// Show which filesystems are placeholders
+    ///
+    /// A placeholder is a filesystem that zrepl created on the receiving side to have a place for the filesystems below
+    /// it. Prints a header and a line per filesystem: yes or no, its name, and the value of the property
+    /// zrepl:placeholder if it is set on that very filesystem, separated by tabs.
+    Placeholder(Placeholder),
+    /// Decode a resume token, without asking ZFS
     Decoderesumetoken {
-        /// The token, as `zfs get receive_resume_token` prints it
-        #[arg(long)]
-        token: String,
+        /// The token, as `zfs get -H -o value receive_resume_token` prints it
+        #[arg(long, value_name = "TOKEN")]
+        token: Option<String>,
     },
     /// Show how ZFS is reached on this host, and its pools
     Zfs,
+}
+
+/// What `test filesystems` is to do.
+#[derive(Args, Debug)]
+pub(crate) struct Filesystems {
+    /// Name of the job whose filter to try: a push, source or snap job
+    #[arg(long, value_name = "JOB")]
+    pub(crate) job: Option<String>,
+    /// Try all filesystems and volumes of this host
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Try this name, whether it exists or not
+    #[arg(long, value_name = "FS")]
+    pub(crate) input: Option<String>,
+}
+
+/// What `test placeholder` is to do.
+#[derive(Args, Debug)]
+pub(crate) struct Placeholder {
+    /// Show all filesystems and volumes of this host
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Show this one
+    #[arg(long, value_name = "DATASET")]
+    pub(crate) dataset: Option<String>,
+}
+
+/// Where `gencompletion` writes to.
+#[derive(Clone, Debug, Eq, PartialEq, Subcommand)]
+pub(crate) enum Gencompletion {
+    /// Write a completion script for bash
+    Bash {
+        /// The file to write; one that exists is replaced
+        #[arg(value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+        path: PathBuf,
+    },
+    /// Write a completion script for zsh
+    Zsh {
+        /// The file to write; one that exists is replaced
+        #[arg(value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+        path: PathBuf,
+    },
+    /// Write a completion script for fish
+    Fish {
+        /// The file to write; one that exists is replaced
+        #[arg(value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+        path: PathBuf,
+    },
+}
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) arguments: Arguments,
+    /// Words that mean nothing and that zrepl 0.7.0 took without complaint.
+    pub(crate) ignored: Vec<OsString>,
+}
+
+/// Understands a command line, its first word being the program. As in zrepl 0.7.0, positional arguments of commands that
+/// have none are ignored, as is an unknown word after a group of commands.
+pub(crate) fn parse(
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Parsed, clap::Error> {
+    let mut command = lenient(Arguments::command());
+    let matches = command.try_get_matches_from_mut(words)?;
+    Ok(Parsed {
+        arguments: Arguments::from_arg_matches(&matches)
+            .map_err(|error| error.format(&mut command))?,
+        ignored: ignored(&command, &matches),
+    })
+}
+
+/// The help of the command with this path: `[]` is zrepl itself.
+pub(crate) fn help(path: &[&str]) -> String {
+    let mut root = documented();
+    root.build();
+    let mut command = &mut root;
+    for name in path {
+        command = command
+            .find_subcommand_mut(name)
+            .expect("callers name commands of this file");
+    }
+    command.render_help().to_string()
+}
+
+/// The description that help, completions and man pages are made from: without hidden commands, which completions would
+/// offer.
+pub(crate) fn documented() -> clap::Command {
+    let all = Arguments::command();
+    let shown = all.get_subcommands().filter(|below| !below.is_hide_set());
+    clap::Command::new("zrepl")
+        .about(all.get_about().cloned().unwrap_or_default())
+        .after_long_help(all.get_after_long_help().cloned().unwrap_or_default())
+        .args(all.get_arguments().cloned())
+        .subcommands(shown.cloned())
+}
+
+/// The id of the argument that takes surplus words; no field has it.
+const SURPLUS: &str = "surplus words";
+
+/// The same commands, taking what zrepl 0.7.0 took. A command with a positional argument of its own that it cannot do
+/// without is strict there too.
+fn lenient(command: clap::Command) -> clap::Command {
+    if command.has_subcommands() {
+        return command.mut_subcommands(|below| {
+            let below = lenient(below);
+            let is_group = below.has_subcommands();
+            below.allow_external_subcommands(is_group)
+        });
+    }
+    if command.get_positionals().any(clap::Arg::is_required_set) {
+        return command;
+    }
+    command.arg(
+        clap::Arg::new(SURPLUS)
+            .hide(true)
+            .num_args(0..)
+            .value_parser(clap::value_parser!(OsString)),
+    )
+}
+
+fn ignored(command: &clap::Command, matches: &clap::ArgMatches) -> Vec<OsString> {
+    let Some((name, below)) = matches.subcommand() else {
+        return words(matches, SURPLUS).collect();
+    };
+    match command.find_subcommand(name) {
+        Some(command) => ignored(command, below),
+        // What clap calls an external subcommand has its arguments under an empty id.
+        None => std::iter::once(name.into())
+            .chain(words(below, ""))
+            .collect(),
+    }
+}
+
+fn words<'a>(matches: &'a clap::ArgMatches, id: &str) -> impl Iterator<Item = OsString> + 'a {
+    let values = matches.try_get_many::<OsString>(id).ok().flatten();
+    values.into_iter().flatten().cloned()
 }

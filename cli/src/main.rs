@@ -1,46 +1,89 @@
-//! `zrepl`, the command. So far: `version`, and `test decoderesumetoken`, which needs neither configuration nor daemon.
+//! `zrepl`, the command: the command line in, one of the modules called, an exit status out. 0 is success, 1 is any failure,
+//! whose reason is on standard error.
 
 mod args;
-mod resume_token;
+mod choice;
+mod configuration;
+mod documents;
+mod output;
+mod socket;
+mod test;
+mod version;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::Context;
 
-use crate::args::{Arguments, Command, Test};
+use crate::args::{Arguments, Command, Parsed, Test};
+use crate::output::{Output, complain};
+use crate::socket::ControlSocket;
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Version => {
-            println!("client: {}", zrepl_daemon::version::line());
-            Ok(())
+    let Parsed { arguments, ignored } = match args::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help is an "error" too. There is nobody to tell if it cannot be printed.
+            error.print().ok();
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
         }
-        Command::Test(Test::Decoderesumetoken { token }) => resume_token::print(&token),
-        Command::Test(Test::Zfs) => show_zfs(),
     };
+    if !ignored.is_empty() {
+        let words: Vec<_> = ignored.iter().map(|word| word.to_string_lossy()).collect();
+        complain(format_args!("ignored: {}", words.join(" ")));
+    }
+    let mut out = Output::new(io::stdout().lock());
+    let result = run(&arguments, &mut out).and_then(|()| Ok(out.flush()?));
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough.
+        Err(_) if out.is_closed() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            complain(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Says how ZFS is reached here and which pools there are: the first thing to try on a new host.
-fn show_zfs() -> anyhow::Result<()> {
-    use zrepl_daemon::zfs_backend::{self, Choice};
-    // What is not text is shown as it is and refused below, not taken for unset.
-    let wanted = std::env::var_os(zfs_backend::VARIABLE);
-    let wanted = wanted.as_deref().map(std::ffi::OsStr::to_string_lossy);
-    let zfs = zfs_backend::open(Choice::parse(wanted.as_deref())?)?;
-    println!("backend: {:?}", zfs.backend());
-    println!("kernel module: OpenZFS {}", zfs.module_version()?);
-    for pool in zfs.pools()? {
-        println!(
-            "pool: {} ({:?}, guid {})",
-            pool.name, pool.health, pool.guid
-        );
+fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
+    let configuration = || configuration::load(arguments.config());
+    let needed = || configuration().context("could not parse config");
+    let Some(command) = &arguments.command else {
+        return help(&[], out);
+    };
+    match command {
+        // TO BE WIRED: configcheck::run(options, arguments.config(), out)
+        Command::Configcheck(_) => needed().map(drop),
+        Command::Version { show } => {
+            let socket = || configuration().map(|it| ControlSocket::new(it.sockpath()));
+            version::run(*show, socket, out)
+        }
+        Command::Test { command: None } => help(&["test"], out),
+        Command::Test {
+            command: Some(command),
+        } => match command {
+            Test::Filesystems(options) => test::filesystems::run(options, needed, out),
+            Test::Placeholder(options) => test::placeholder::run(options, out),
+            Test::Decoderesumetoken { token } => {
+                test::decoderesumetoken::run(token.as_deref(), out)
+            }
+            Test::Zfs => test::zfs::run(out),
+        },
+        Command::Completion { shell: None } => help(&["completion"], out),
+        Command::Completion { shell: Some(shell) } => documents::print_completion(*shell, out),
+        Command::Gencompletion { shell: None } => help(&["gencompletion"], out),
+        Command::Gencompletion {
+            shell: Some(wanted),
+        } => documents::write_completion(wanted),
+        Command::Genman { directory } => documents::write_man_pages(directory),
     }
+}
+
+fn help(command: &[&str], out: &mut impl Write) -> anyhow::Result<()> {
+    out.write_all(args::help(command).as_bytes())?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod boots;
 mod conformance;
 mod power_failure;
+mod zrepl_commands;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -71,6 +72,16 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "power_failure",
         everywhere: false,
         run: Run::Alone(power_failure::power_failure),
+    },
+    Scenario {
+        name: "zrepl_test_commands",
+        everywhere: false,
+        run: Run::Alone(zrepl_commands::zrepl_test_commands),
+    },
+    Scenario {
+        name: "zrepl_configuration_commands",
+        everywhere: false,
+        run: Run::Alone(zrepl_commands::zrepl_configuration_commands),
     },
 ];
 
