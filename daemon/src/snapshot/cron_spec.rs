@@ -39,7 +39,7 @@ impl CronSpec {
     /// Clocks are read in the zone that the specification begins with (`TZ=`, `CRON_TZ=`), or else in `local`. Nothing is
     /// returned if there is no match in this year and the five after it, as with 29 February around the year 2100.
     pub fn next(&self, after: Timestamp, local: &TimeZone) -> Option<Timestamp> {
-        let zone = self.location.zone(local);
+        let zone = self.location.zone(|| local.clone());
         let mut start = next_whole_second(after)?;
         let last_year = zone.to_datetime(start).year() + YEARS;
         // Between two transitions of the zone, the clock on the wall runs steadily: search there, one after the other.

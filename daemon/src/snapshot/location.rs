@@ -24,10 +24,10 @@ impl Location {
     }
 
     /// The zone meant, on a machine whose own one is `local`.
-    pub(crate) fn zone(&self, local: &TimeZone) -> TimeZone {
+    pub(crate) fn zone(&self, local: impl FnOnce() -> TimeZone) -> TimeZone {
         match self {
             Self::Utc => TimeZone::UTC,
-            Self::Local => local.clone(),
+            Self::Local => local(),
             Self::Named(zone) => zone.clone(),
         }
     }

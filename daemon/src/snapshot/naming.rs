@@ -36,7 +36,7 @@ impl SnapshotNaming {
     ///
     /// `timestamp_format` is one of `dense`, `human`, `iso-8601`, `unix-seconds` in letters of any case, or a time layout
     /// of Go. `timestamp_location` is `UTC` (or nothing), `Local`, or a zone of the system's time zone database; only
-    /// `iso-8601` and layouts accept another one than UTC.
+    /// `iso-8601` and layouts accept another one than UTC. What `Local` is on this machine is looked up here, once.
     pub fn new(
         prefix: &str,
         timestamp_format: &str,
@@ -56,7 +56,7 @@ impl SnapshotNaming {
             timestamp_format: timestamp_format.to_owned(),
             timestamp_location: timestamp_location.to_owned(),
             format,
-            zone: location.zone(&TimeZone::system()),
+            zone: location.zone(TimeZone::system),
         };
         for sample in SAMPLES {
             naming.try_out(sample)?;

@@ -209,11 +209,8 @@ impl<'a> Decimal<'a> {
         let kept = &self.fraction[..self.fraction.len().min(DIGITS)];
         let fraction = format!("{kept:0<DIGITS$}").parse::<i128>().ok()?;
         let bits = whole * factor + fraction * factor / 10_i128.pow(18);
-        let is_zero = |digits: &str| digits.bytes().all(|digit| digit == b'0');
-        let bits = match bits {
-            0 if !is_zero(self.whole) || !is_zero(self.fraction) => 1,
-            bits => bits,
-        };
+        let some_fraction = self.fraction.bytes().any(|digit| digit != b'0');
+        let bits = if some_fraction { bits.max(1) } else { bits };
         Some(if self.negative { -bits } else { bits })
     }
 }
