@@ -129,6 +129,11 @@ impl fmt::Display for Pattern {
 }
 
 impl FilesystemFilter {
+    /// A filter that includes every dataset: `<`.
+    pub fn everything() -> Self {
+        Self::new([("<", true)]).expect("`<` is a pattern")
+    }
+
     /// Builds a filter from texts; the first bad entry is the error.
     pub fn new<P: AsRef<str>>(
         entries: impl IntoIterator<Item = (P, bool)>,

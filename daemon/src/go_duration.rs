@@ -17,6 +17,13 @@ pub struct GoDuration {
 }
 
 impl GoDuration {
+    /// This many seconds.
+    pub fn from_secs(seconds: u32) -> Self {
+        Self {
+            nanoseconds: i64::from(seconds) * 1_000_000_000,
+        }
+    }
+
     /// The span in nanoseconds.
     pub fn nanoseconds(self) -> i64 {
         self.nanoseconds
@@ -75,6 +82,14 @@ impl fmt::Display for GoDuration {
 pub struct Timeout(GoDuration);
 
 impl Timeout {
+    /// As long as it likes.
+    pub const UNLIMITED: Self = Self(ZERO);
+
+    /// This many seconds; none is no limit.
+    pub fn from_secs(seconds: u32) -> Self {
+        Self(GoDuration::from_secs(seconds))
+    }
+
     /// The time allowed; zero means no limit.
     pub fn duration(self) -> Duration {
         self.0.absolute()
@@ -108,6 +123,11 @@ impl fmt::Display for Timeout {
 pub struct PositiveDuration(GoDuration);
 
 impl PositiveDuration {
+    /// This many seconds, unless that is none.
+    pub fn from_secs(seconds: u32) -> Option<Self> {
+        (seconds > 0).then_some(Self(GoDuration::from_secs(seconds)))
+    }
+
     /// The span of time, at least one nanosecond.
     pub fn duration(self) -> Duration {
         self.0.absolute()

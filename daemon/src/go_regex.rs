@@ -107,6 +107,11 @@ impl GoRegex {
         Ok(Self(new))
     }
 
+    /// The empty expression, which every name matches.
+    pub fn everything() -> Self {
+        Self::new("").expect("the empty expression is one")
+    }
+
     /// The text as written.
     pub fn as_str(&self) -> &str {
         &self.0.text

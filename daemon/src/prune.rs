@@ -132,6 +132,21 @@ impl Rule {
         }
     }
 
+    /// Does it obviously keep every snapshot there can be?
+    pub fn keeps_everything(&self) -> bool {
+        matches!(self, Self::Regex { regex, negate: false } if regex.matches_everything())
+    }
+
+    /// Might it keep a snapshot of this name because of the name?
+    pub fn wants_name(&self, name: &str) -> bool {
+        match self {
+            Self::Grid { regex, .. } => regex.is_match(name),
+            Self::LastN { regex, .. } => regex.as_ref().is_none_or(|regex| regex.is_match(name)),
+            Self::NotReplicated { .. } => false,
+            Self::Regex { regex, negate } => regex.is_match(name) != *negate,
+        }
+    }
+
     /// Puts one of this rule's opinions into words.
     pub fn explain(&self, opinion: Opinion) -> Explanation<'_> {
         Explanation {
