@@ -68,6 +68,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
         events: Parser::new_from_str(text),
         anchors: HashMap::new(),
         nodes: 0,
+        merged: 0,
         last: START,
     };
     loop {
@@ -90,6 +91,8 @@ struct Builder<'a> {
     events: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Rc<Node>>,
     nodes: usize,
+    /// Entries that `<<` brought.
+    merged: u64,
     last: Position,
 }
 
@@ -188,29 +191,38 @@ impl<'a> Builder<'a> {
             }
         }
         for source in merges {
-            merge(&source, &mut entries)?;
+            self.merge(&source, &mut entries)?;
         }
         Ok(Kind::Mapping(entries))
     }
-}
 
-/// Adds what `<<: source` brings: the entries of one mapping, or of a list of them, of which the first wins.
-fn merge(source: &Node, entries: &mut Vec<Entry>) -> Result<(), SyntaxError> {
-    match &source.kind {
-        Kind::Mapping(merged) => {
-            entries.extend(merged.iter().map(|entry| Entry {
-                merged: true,
-                ..entry.clone()
-            }));
-            Ok(())
+    /// Adds what `<<: source` brings: the entries of one mapping, or of a list of them, of which the first wins.
+    fn merge(&mut self, source: &Node, entries: &mut Vec<Entry>) -> Result<(), SyntaxError> {
+        match &source.kind {
+            Kind::Mapping(merged) => {
+                // Counted before they are there: each `<<` may multiply what another has brought.
+                self.merged = self.merged.saturating_add(merged.len() as u64);
+                if self.merged > MAX_EXPANDED {
+                    return Err(self.error(format!("`<<` brings more than {MAX_EXPANDED} keys")));
+                }
+                entries.extend(merged.iter().map(|entry| Entry {
+                    merged: true,
+                    ..entry.clone()
+                }));
+                Ok(())
+            }
+            Kind::Sequence(sources)
+                if sources.iter().all(|s| matches!(s.kind, Kind::Mapping(_))) =>
+            {
+                sources
+                    .iter()
+                    .try_for_each(|source| self.merge(source, entries))
+            }
+            _ => Err(SyntaxError {
+                at: source.at,
+                message: "`<<` merges a mapping or a list of mappings".to_owned(),
+            }),
         }
-        Kind::Sequence(sources) if sources.iter().all(|s| matches!(s.kind, Kind::Mapping(_))) => {
-            sources.iter().try_for_each(|source| merge(source, entries))
-        }
-        _ => Err(SyntaxError {
-            at: source.at,
-            message: "`<<` merges a mapping or a list of mappings".to_owned(),
-        }),
     }
 }
 
@@ -376,6 +388,12 @@ mod tests {
             laughs.push_str(&format!("a{level}: &a{level} [{below}]\n"));
         }
         assert!(refused(&laughs).contains("aliases written out"), "{laughs}");
+        let mut merges = "a0: &a0 {a: 1, b: 2, c: 3, d: 4}\n".to_owned();
+        for level in 1..=20 {
+            let below = format!("*a{},", level - 1).repeat(100);
+            merges.push_str(&format!("a{level}: &a{level} {{<<: [{below}]}}\n"));
+        }
+        assert!(refused(&merges).contains("`<<` brings more than"));
         assert!(refused("a: &a [*a]\n").contains("contains it"));
         assert!(refused(&"- x\n".repeat(MAX_NODES + 1)).contains("values in one file"));
         assert!(refused("a: *nobody\n").starts_with("1:"));

@@ -250,10 +250,18 @@ fn roots(config: &Config, findings: &mut Vec<Finding>) {
         }
         if let Some((outer, other)) = above.last() {
             let name = config.jobs[*other].name();
+            let place = if root == *outer {
+                format!("job {:?} receives there as well", name.as_str())
+            } else {
+                format!(
+                    "{root} is within {outer}, where job {:?} receives",
+                    name.as_str()
+                )
+            };
             findings.push(Finding {
                 job,
                 path: ".root_fs",
-                message: format!("{root} is within {outer}, where job {name:?} receives: each may see the other's filesystems as its own", name = name.as_str()),
+                message: format!("{place}: each may see the other's filesystems as its own"),
                 hint: None,
             });
         }

@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use serde::Serialize;
 
 use crate::config::node::Node;
-use crate::config::read::{Reading, Value};
+use crate::config::read::{Reading, Value, unquoted};
 use crate::config::schema::{self, Definitions, Json};
 
 /// Reads a number as go-yaml does: decimal, `0x`, `0b`, octal with a leading zero, `_` between digits; of a number with a
@@ -14,7 +14,12 @@ fn integer(node: &Node, cx: &mut Reading<'_>) -> Option<i64> {
     let number = node.plain().and_then(parse);
     if number.is_none() {
         let found = node.described();
-        cx.error(node.at, format!("must be a whole number, not {found}"));
+        let hint = unquoted(node, |text| parse(text).is_some());
+        cx.error_with_hint(
+            node.at,
+            format!("must be a whole number, not {found}"),
+            hint,
+        );
     }
     number
 }
