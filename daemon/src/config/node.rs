@@ -18,6 +18,9 @@ pub(crate) const MAX_NODES: usize = 500_000;
 /// Most values in a file when every alias is written out.
 pub(crate) const MAX_EXPANDED: u64 = 1_000_000;
 
+/// Bytes of text that count as one value.
+const TEXT_OF_ONE: usize = 64;
+
 /// Where something starts: both numbers from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -32,7 +35,7 @@ pub struct Position {
 pub(crate) struct Node {
     pub(crate) at: Position,
     pub(crate) kind: Kind,
-    /// Values in this one with aliases written out, itself included.
+    /// Values in this one with aliases written out, itself included; long texts count for more.
     expanded: u64,
 }
 
@@ -57,6 +60,8 @@ pub(crate) struct Entry {
 pub(crate) struct SyntaxError {
     pub(crate) at: Position,
     pub(crate) message: String,
+    /// What to do about it, if that is clear.
+    pub(crate) hint: Option<&'static str>,
 }
 
 /// Reads the first document of `text`; later ones are ignored, even if they are not YAML, as zrepl 0.7.0 does. An empty text
@@ -106,6 +111,7 @@ impl<'a> Builder<'a> {
             Some(Err(error)) => Err(SyntaxError {
                 at: position(error.marker().line(), error.marker().col()),
                 message: format!("this is not YAML: {}", error.info()),
+                hint: advice(error.info()),
             }),
             None => Err(self.error("this is not YAML: it ends too early".to_owned())),
         }
@@ -115,6 +121,7 @@ impl<'a> Builder<'a> {
         SyntaxError {
             at: self.last,
             message,
+            hint: None,
         }
     }
 
@@ -152,6 +159,7 @@ impl<'a> Builder<'a> {
                 message: format!(
                     "with its aliases written out, this has more than {MAX_EXPANDED} values"
                 ),
+                hint: None,
             });
         }
         if anchor > 0 {
@@ -221,9 +229,27 @@ impl<'a> Builder<'a> {
             _ => Err(SyntaxError {
                 at: source.at,
                 message: "`<<` merges a mapping or a list of mappings".to_owned(),
+                hint: None,
             }),
         }
     }
+}
+
+/// What to do about the parser's commonest complaints.
+fn advice(info: &str) -> Option<&'static str> {
+    let cases = [
+        (
+            "anchor",
+            "a text that begins with `*` or `&` needs quotes: `\"* * * * *\"`",
+        ),
+        (
+            "unexpected character",
+            "a text that begins with this character needs quotes",
+        ),
+        ("tabs disallowed", "indent with blanks"),
+    ];
+    let (_, advice) = cases.into_iter().find(|(part, _)| info.contains(part))?;
+    Some(advice)
 }
 
 fn is_string_tag(tag: Option<&Tag>) -> bool {
@@ -242,7 +268,7 @@ fn position(line: usize, column_from_0: usize) -> Position {
 impl Node {
     fn new(at: Position, kind: Kind) -> Self {
         let inner = match &kind {
-            Kind::Scalar { .. } => 0,
+            Kind::Scalar { text, .. } => (text.len() / TEXT_OF_ONE) as u64,
             Kind::Sequence(items) => sum(items.iter().map(|item| item.expanded)),
             Kind::Mapping(entries) => sum(entries
                 .iter()

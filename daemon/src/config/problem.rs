@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, or surprising in it: where, what was found, what would be right.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,13 +45,28 @@ impl fmt::Display for Problem {
             Severity::Warning => " warning: ",
         })?;
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", Printable(&self.path))?;
         }
-        f.write_str(&self.message)?;
+        write!(f, "{}", Printable(&self.message))?;
         if let Some(hint) = &self.hint {
-            write!(f, "\n    {hint}")?;
+            write!(f, "\n    {}", Printable(hint))?;
         }
         Ok(())
+    }
+}
+
+/// A text on one line, without what a terminal would obey.
+struct Printable<'a>(&'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() {
+                write!(f, "{}", c.escape_debug())
+            } else {
+                f.write_char(c)
+            }
+        })
     }
 }
 

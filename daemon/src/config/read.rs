@@ -138,14 +138,14 @@ impl<'p> Reading<'p> {
             file: Arc::clone(&self.file),
             at: Some(at),
             path,
-            message,
+            message: cut(message),
             hint,
         });
     }
 
     /// Reads something that stands under `key`.
     pub(crate) fn under<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        self.step(Step::Key(key.into()), read)
+        self.step(Step::Key(shortened(key).into()), read)
     }
 
     /// Reads the item `index` of a list.
@@ -184,6 +184,16 @@ impl<'p> Reading<'p> {
         self.regexes.insert(text.into(), regex.clone());
         Ok(regex)
     }
+}
+
+/// Some messages repeat what is written, which may be megabytes.
+fn cut(mut message: String) -> String {
+    const LONGEST: usize = 2000;
+    if message.len() > LONGEST {
+        message.truncate(message.floor_char_boundary(LONGEST));
+        message.push('…');
+    }
+    message
 }
 
 /// The keys of one section, checked for strangers and doubles.
@@ -636,7 +646,7 @@ impl Value for GoRegex {
     }
 
     fn schema(_: &mut Definitions) -> Json {
-        super::schema::text(
+        super::schema::name_or_empty(
             "A regular expression (RE2, as in Go), found anywhere in the snapshot's name without `dataset@`.",
             &["^zrepl_", ".*"],
         )

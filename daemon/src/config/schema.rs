@@ -108,6 +108,8 @@ fn filled(mut schema: Json) -> Json {
         schema["minItems"] = json!(1);
     } else if schema["type"] == "object" && schema.get("properties").is_none() {
         schema["minProperties"] = json!(1);
+    } else if schema["minLength"] == 0 {
+        schema["minLength"] = json!(1);
     }
     schema
 }
@@ -133,7 +135,14 @@ pub(crate) fn text(doc: &str, examples: &[&str]) -> Json {
 /// A name, which YAML may take for something else: `12` or `yes`.
 pub(crate) fn name(doc: &str, examples: &[&str]) -> Json {
     let mut schema = text(doc, examples);
-    schema["type"] = json!(["string", "number", "boolean"]);
+    schema["type"] = any_text()["type"].take();
+    schema
+}
+
+/// The same if it may be empty.
+pub(crate) fn name_or_empty(doc: &str, examples: &[&str]) -> Json {
+    let mut schema = name(doc, examples);
+    schema["minLength"] = json!(0);
     schema
 }
 

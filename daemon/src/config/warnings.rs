@@ -351,11 +351,15 @@ fn listeners(config: &Config, findings: &mut Vec<Finding>) {
     for (job, written) in config.jobs.iter().enumerate() {
         let mut taken = |other: Option<usize>, path, what: String| {
             if let Some(other) = other {
-                let other = config.jobs[other].name();
+                let message = if other == job {
+                    format!("{what} by this job")
+                } else {
+                    format!("{what} by job {:?}", config.jobs[other].name().as_str())
+                };
                 findings.push(Finding {
                     job,
                     path,
-                    message: format!("{what} by job {:?}", other.as_str()),
+                    message,
                     hint: None,
                 });
             }

@@ -112,8 +112,10 @@ fn means_the_same_when_dumped(config: &Config) -> Result<(), Failed> {
     let dump = serde_yaml::to_string(config)?;
     let again = config::parse("dump.yml", &dump)
         .map_err(|error| format!("the dump is refused:\n{error}\n{dump}"))?;
-    // Passwords are not in a dump.
-    if &again.config != config && !dump.contains("***") {
+    // The dump of a data source name leaves passwords out and puts parameters in order.
+    let same = &again.config == config
+        || dump.contains("dsn:") && serde_yaml::to_string(&again.config)? == dump;
+    if !same {
         return Err(format!("the dump means something else:\n{dump}").into());
     }
     Ok(())
