@@ -18,6 +18,9 @@ pub(crate) const MAX_NODES: usize = 500_000;
 /// Most values in a file when every alias is written out.
 pub(crate) const MAX_EXPANDED: u64 = 1_000_000;
 
+/// Most characters with a meaning to YAML in a file: some values need one, none many.
+const MAX_INDICATORS: usize = MAX_NODES;
+
 /// Bytes of text that count as one value.
 const TEXT_OF_ONE: usize = 64;
 
@@ -69,6 +72,29 @@ pub(crate) struct SyntaxError {
 pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     // Some editors leave a byte order mark, which is not part of the document.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // The parser keeps all of `[…]` or `{…}` in memory until it ends: it might be a key.
+    let indicators = text
+        .bytes()
+        .filter(|b| b",:[]{}'\"*&!?|>".contains(b))
+        .count();
+    if indicators > MAX_INDICATORS {
+        return Err(SyntaxError {
+            at: START,
+            message: format!(
+                "more than {MAX_INDICATORS} colons, commas, brackets and quotes: this cannot be a configuration"
+            ),
+            hint: None,
+        });
+    }
+    match first_document(text) {
+        Err(error) if error.message.contains("':' must be followed") => {
+            first_document(&without_tabs_after_colons(text))
+        }
+        result => result,
+    }
+}
+
+fn first_document(text: &str) -> Result<Rc<Node>, SyntaxError> {
     let mut builder = Builder {
         events: Parser::new_from_str(text),
         anchors: HashMap::new(),
@@ -88,6 +114,25 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
             _ => {}
         }
     }
+}
+
+/// The parser refuses `key:<TAB>value`, which YAML allows and zrepl 0.7.0 accepts. Places stay as they are.
+fn without_tabs_after_colons(text: &str) -> String {
+    let mut replaced = String::with_capacity(text.len());
+    let (mut quotes, mut apostrophes) = (0, 0);
+    let mut after_colon = false;
+    for c in text.chars() {
+        match c {
+            '\n' => (quotes, apostrophes) = (0, 0),
+            '"' => quotes += 1,
+            '\'' => apostrophes += 1,
+            _ => {}
+        }
+        let outside = quotes % 2 == 0 && apostrophes % 2 == 0;
+        replaced.push(if c == '\t' && after_colon { ' ' } else { c });
+        after_colon = outside && (c == ':' || c == '\t' && after_colon);
+    }
+    replaced
 }
 
 const START: Position = Position { line: 1, column: 1 };
@@ -110,7 +155,10 @@ impl<'a> Builder<'a> {
             }
             Some(Err(error)) => Err(SyntaxError {
                 at: position(error.marker().line(), error.marker().col()),
-                message: format!("this is not YAML: {}", error.info()),
+                message: match error.info() {
+                    "recursion limit exceeded" => too_deep(),
+                    info => format!("this is not YAML: {info}"),
+                },
                 hint: advice(error.info()),
             }),
             None => Err(self.error("this is not YAML: it ends too early".to_owned())),
@@ -135,7 +183,7 @@ impl<'a> Builder<'a> {
             return Err(self.error(format!("more than {MAX_NODES} values in one file")));
         }
         if depth > MAX_DEPTH {
-            return Err(self.error(format!("nested more than {MAX_DEPTH} levels deep")));
+            return Err(self.error(too_deep()));
         }
         let (anchor, kind) = match event {
             Event::Alias(anchor) => {
@@ -233,6 +281,10 @@ impl<'a> Builder<'a> {
             }),
         }
     }
+}
+
+fn too_deep() -> String {
+    format!("nested more than {MAX_DEPTH} levels deep")
 }
 
 /// What to do about the parser's commonest complaints.
@@ -403,6 +455,18 @@ mod tests {
     }
 
     #[test]
+    fn tabs_may_follow_colons() {
+        let text = "a:\tb\n'c:\td':\t\te\nf: \"g:\th\"\n- x: y\n";
+        assert_eq!(
+            without_tabs_after_colons(text),
+            "a: b\n'c:\td':  e\nf: \"g:\th\"\n- x: y\n"
+        );
+        let root = parse("a:\tb\nc:\t\"d:\te\"\n").expect("YAML");
+        let row = |k: &str, v: &str| (k.to_owned(), v.to_owned(), false);
+        assert_eq!(entries(&root), [row("a", "b"), row("c", "d:\te")]);
+    }
+
+    #[test]
     fn hostile_texts_are_refused_in_bounded_memory() {
         let deep = "[".repeat(100_000);
         assert!(refused(&deep).contains("nested more than 64"));
@@ -416,8 +480,8 @@ mod tests {
         assert!(refused(&laughs).contains("aliases written out"), "{laughs}");
         let mut merges = "a0: &a0 {a: 1, b: 2, c: 3, d: 4}\n".to_owned();
         for level in 1..=20 {
-            let below = format!("*a{},", level - 1).repeat(100);
-            merges.push_str(&format!("a{level}: &a{level} {{<<: [{below}]}}\n"));
+            let below = format!("<<: *a{}, ", level - 1).repeat(100);
+            merges.push_str(&format!("a{level}: &a{level} {{{below}}}\n"));
         }
         assert!(refused(&merges).contains("`<<` brings more than"));
         assert!(refused("a: &a [*a]\n").contains("contains it"));
