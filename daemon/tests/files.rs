@@ -1,5 +1,6 @@
 //! A configuration as files: which ones are read, in which order, and what is said about those that cannot be.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -73,7 +74,7 @@ fn job(name: &str) -> String {
 fn including(entries: &[&str]) -> String {
     let mut text = job("main") + "include:\n";
     for entry in entries {
-        text.push_str(&format!("- {entry:?}\n"));
+        let _ = writeln!(text, "- {entry:?}");
     }
     text
 }

@@ -302,7 +302,7 @@ fn read_text(path: &Path, budget: &mut u64) -> Result<String, String> {
     *budget -= size;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = valid.split(|byte| *byte == b'\n').count();
         format!("it is not a text: line {line} is not UTF-8")
     })
 }
