@@ -495,3 +495,26 @@ fn decorations_of_yaml_are_allowed() {
         }
     }
 }
+
+#[test]
+fn errors_behind_thousands_of_warnings_still_count() {
+    let warned: String = (0..3_000)
+        .map(|index| format!("    tank/{index}:\n"))
+        .collect();
+    let text = format!(
+        "jobs:
+- name: warned
+  type: snap
+  snapshotting: {{type: manual}}
+  pruning: {{keep: [{{type: last_n, count: 1}}]}}
+  filesystems:
+{warned}- name: wrong
+  type: snip
+"
+    );
+    let files = Files::new(&[("zrepl.yml", &text)]);
+    let problems = files.refused();
+    let error = "zrepl.yml:3008:9: error: jobs[1].type: invalid type name \"snip\"";
+    assert!(problems.contains(error), "{problems}");
+    assert!(problems.ends_with("… and 2000 more"), "{problems}");
+}

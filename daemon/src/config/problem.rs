@@ -75,6 +75,8 @@ impl fmt::Display for Printable<'_> {
 pub struct Problems {
     found: Vec<Problem>,
     places: HashSet<Place>,
+    errors: usize,
+    warnings: usize,
     left_out: usize,
 }
 
@@ -100,21 +102,25 @@ impl Place {
 }
 
 impl Problems {
-    /// Most findings kept: a file that is wrong in every line need not fill the memory.
+    /// Most errors kept, and most warnings: a file that is wrong in every line need not fill the memory.
     const KEPT: usize = 1000;
 
     /// Adds a finding. The same one at the same place is kept once: an aliased section is read wherever it is used.
     pub fn push(&mut self, problem: Problem) {
-        if self.is_full() {
+        if self.is_full(problem.severity) {
             self.left_out += 1;
         } else if problem.at.is_none() || self.places.insert(Place::of(&problem)) {
+            match problem.severity {
+                Severity::Error => self.errors += 1,
+                Severity::Warning => self.warnings += 1,
+            }
             self.found.push(problem);
         }
     }
 
-    /// Whether further findings are only counted.
-    pub(crate) fn is_full(&self) -> bool {
-        self.found.len() >= Self::KEPT
+    /// Whether further findings of this severity are only counted.
+    pub(crate) fn is_full(&self, severity: Severity) -> bool {
+        self.count(severity) >= Self::KEPT
     }
 
     /// Counts a finding without keeping it.
@@ -139,9 +145,12 @@ impl Problems {
         self.count(Severity::Error) > 0
     }
 
-    /// How many findings of this severity there are.
+    /// How many findings of this severity there are, those left out aside.
     pub fn count(&self, severity: Severity) -> usize {
-        self.iter().filter(|p| p.severity == severity).count()
+        match severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.warnings,
+        }
     }
 
     /// The findings.

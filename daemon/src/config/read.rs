@@ -128,7 +128,7 @@ impl<'p> Reading<'p> {
     }
 
     fn report(&mut self, severity: Severity, at: Position, message: String, hint: Option<String>) {
-        if self.problems.is_full() {
+        if self.problems.is_full(severity) {
             self.problems.leave_out();
             return;
         }
@@ -354,7 +354,7 @@ fn unknown_key(
     typed: bool,
     cx: &mut Reading<'_>,
 ) -> Option<&'static str> {
-    if cx.problems.is_full() {
+    if cx.problems.is_full(Severity::Error) {
         cx.problems.leave_out();
         return None;
     }
