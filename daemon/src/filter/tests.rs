@@ -196,7 +196,7 @@ fn some_filter() -> impl Strategy<Value = FilesystemFilter> {
 fn candidates(filters: &[FilesystemFilter]) -> Vec<String> {
     filters
         .iter()
-        .flat_map(|filter| filter.entries())
+        .flat_map(FilesystemFilter::entries)
         .map(|(pattern, _)| pattern.path())
         .chain([""])
         .flat_map(|path| {
