@@ -141,6 +141,8 @@ fn refuses_what_go_refuses_and_says_why() {
     }
     assert!(GoRegex::new("(a{100}){10}").is_ok());
     assert!(GoRegex::new("(a{0}){1000}").is_ok());
+    let deep = format!("{}a{}", "(?i)x|(".repeat(50), ")*y|z".repeat(50));
+    assert!(regex(&deep).is_match("Z"));
 }
 
 #[test]

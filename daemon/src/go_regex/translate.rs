@@ -11,8 +11,8 @@ use super::Problem;
 /// Most copies that counted repetitions may make of anything, nested ones multiplied.
 const MAX_REPEAT: u32 = 1000;
 
-/// Deepest nesting of groups: less than Go's 1000, and what the `regex` crate compiles without deep recursion.
-const MAX_DEPTH: usize = 100;
+/// Deepest nesting of groups: less than Go's 1000, and what stays within the `regex` crate's own limit.
+const MAX_DEPTH: usize = 50;
 
 /// What one pattern became.
 #[derive(Debug)]

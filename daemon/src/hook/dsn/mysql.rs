@@ -1,7 +1,7 @@
 //! MySQL and MariaDB: `[user[:password]@][net[(addr)]]/dbname[?param1=value1&…]`, as go-sql-driver/mysql 1.9 reads it.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use super::{Plus, REDACTED, host_and_port, percent_decoded};
@@ -278,7 +278,7 @@ fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
         if SPECIAL.contains(character) || character.is_ascii_control() || character == ' ' {
-            escaped.push_str(&format!("%{:02X}", u32::from(character)));
+            write!(escaped, "%{:02X}", u32::from(character)).expect("strings take all text");
         } else {
             escaped.push(character);
         }
