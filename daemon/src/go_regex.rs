@@ -12,6 +12,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
+mod class;
+mod escape;
 mod shape;
 mod translate;
 
