@@ -173,7 +173,7 @@ fn a_thousand_filters_are_no_trouble() {
     let before = std::time::Instant::now();
     assert_eq!(overlaps(&keyed), []);
     let needed = before.elapsed();
-    assert!(needed.as_millis() < 500, "{needed:?}, though unoptimised");
+    assert!(needed.as_millis() < 2000, "{needed:?}, though unoptimised");
 }
 
 fn some_path(min_components: usize) -> impl Strategy<Value = String> {
