@@ -8,10 +8,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use regex::bytes::{Regex, RegexBuilder};
 
+mod class;
+mod escape;
 mod shape;
 mod translate;
 
@@ -87,7 +89,7 @@ impl GoRegex {
                 everything,
             })));
         }
-        let mut compiled = COMPILED.lock().expect("no panic while it is held");
+        let mut compiled = compiled();
         if let Some(known) = compiled.get(text).and_then(Weak::upgrade) {
             return Ok(Self(known));
         }
@@ -135,7 +137,7 @@ impl GoRegex {
 impl Drop for Compiled {
     fn drop(&mut self) {
         if matches!(self.matcher, Matcher::Regex(_)) {
-            let mut compiled = COMPILED.lock().expect("no panic while it is held");
+            let mut compiled = compiled();
             // Another one may have taken the place meanwhile.
             if compiled
                 .get(&self.text)
@@ -145,6 +147,11 @@ impl Drop for Compiled {
             }
         }
     }
+}
+
+fn compiled() -> MutexGuard<'static, HashMap<Box<str>, Weak<Compiled>>> {
+    // Each change of the map is complete in itself.
+    COMPILED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn compile(pattern: &str, unicode: bool) -> Result<Regex, regex::Error> {

@@ -134,7 +134,7 @@ impl fmt::Display for Interval {
         let seconds = self.length().as_secs();
         let (unit, size) = UNITS
             .into_iter()
-            .find(|(_, size)| seconds % size == 0)
+            .find(|(_, size)| seconds.is_multiple_of(*size))
             .unwrap_or(('s', 1));
         write!(f, "{}x{}{unit}", self.repeat(), seconds / size)?;
         match self.keep() {
