@@ -213,8 +213,7 @@ impl Value for ClientMap {
             match Entry::new(address, &identity) {
                 Ok(entry) => Some(entry),
                 Err(error) => {
-                    let message = format!("cannot parse client IP map: {}", with_causes(&error));
-                    cx.error(entry.key.at, message);
+                    cx.error(entry.key.at, with_causes(&error));
                     None
                 }
             }
@@ -222,8 +221,7 @@ impl Value for ClientMap {
         match Self::from_entries(entries) {
             Ok(map) => Some(map),
             Err(error) => {
-                let message = format!("cannot parse client IP map: {}", with_causes(&error));
-                cx.error(node.at, message);
+                cx.error(node.at, with_causes(&error));
                 None
             }
         }
@@ -231,7 +229,7 @@ impl Value for ClientMap {
 
     fn schema(_: &mut Definitions) -> Json {
         schema::map(
-            schema::text(
+            &schema::text(
                 "The client's identity; for a network, with one `*`, which stands for the client's address.",
                 &["prod1", "lan-*"],
             ),

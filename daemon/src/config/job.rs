@@ -11,8 +11,8 @@ use super::read::{Reading, Value, map_entries, parsed, text};
 use super::schema::{self, Definitions, Json};
 use super::snapshotting::Snapshotting;
 use super::transfer::{ConflictResolution, ReceiveOptions, Replication, SendOptions};
-use super::value::interval::Interval;
 use crate::filter::{FilesystemFilter, Pattern};
+use crate::interval::Interval;
 use crate::job::name::JobName;
 
 kinds! {
@@ -293,7 +293,7 @@ impl Value for FilesystemFilter {
 
     fn schema(_: &mut Definitions) -> Json {
         schema::map(
-            schema::boolean(),
+            &schema::boolean(),
             "From a filesystem, or one with all below it (`tank/home<`; `<` is everything), to whether it is included. The longest match decides.",
         )
     }

@@ -279,7 +279,10 @@ impl Value for Overrides {
     }
 
     fn schema(_: &mut Definitions) -> Json {
-        schema::map(schema::any_text(), "From the property's name to its value.")
+        schema::map(
+            &schema::any_text(),
+            "From the property's name to its value.",
+        )
     }
 }
 

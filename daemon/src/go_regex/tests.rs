@@ -196,15 +196,6 @@ fn what_configurations_are_full_of_is_not_compiled() {
     }
 }
 
-#[test]
-fn one_pattern_is_compiled_once_while_it_is_in_use() {
-    let first = regex("^(interned|once)_");
-    let second = regex("^(interned|once)_");
-    assert!(Arc::ptr_eq(&first.0, &second.0));
-    drop((first, second));
-    assert!(!compiled().contains_key("^(interned|once)_"));
-}
-
 proptest! {
     /// The shortcut answers as the automaton would.
     #[test]

@@ -117,7 +117,12 @@ fn words(page: &mut Page, rule: &Rule) {
 /// A grid, one line for each of its intervals.
 fn buckets(page: &mut Page, grid: &RetentionGrid) {
     for (index, interval) in grid.intervals().iter().enumerate() {
-        let whole = span(interval.length().saturating_mul(interval.repeat()));
+        let whole = span(
+            interval
+                .length()
+                .duration()
+                .saturating_mul(interval.repeat()),
+        );
         let during = if index == 0 {
             format!("in the last {whole}")
         } else {
@@ -127,8 +132,8 @@ fn buckets(page: &mut Page, grid: &RetentionGrid) {
             (Keep::All, _) => "all".to_owned(),
             (Keep::Oldest(1), 1) => "one".to_owned(),
             (Keep::Oldest(count), 1) => count.to_string(),
-            (Keep::Oldest(1), _) => format!("one {}", every(interval.length())),
-            (Keep::Oldest(count), _) => format!("{count} {}", every(interval.length())),
+            (Keep::Oldest(1), _) => format!("one {}", every(interval.length().duration())),
+            (Keep::Oldest(count), _) => format!("{count} {}", every(interval.length().duration())),
         };
         page.line(&format!("    {during}: {kept}"));
     }
@@ -221,35 +226,32 @@ impl<'a> Series<'a> {
 
     /// The name of the snapshot taken at a time: one that the rules look at, if the job's own naming is not known.
     fn name(&self, at: Timestamp, rules: &[Rule]) -> String {
-        match self.naming {
-            Some(naming) => naming.name_at(at),
-            None => {
-                let number = at.as_second();
-                let plain = format!("snapshot_{number}");
-                let expression = rules.iter().find_map(|rule| match rule {
-                    Rule::Grid { regex, .. }
-                    | Rule::LastN {
-                        regex: Some(regex), ..
-                    }
-                    | Rule::Regex {
-                        regex,
-                        negate: false,
-                    } => Some(regex.as_str()),
-                    _ => None,
-                });
-                let prefix: String = expression
-                    .unwrap_or_default()
-                    .trim_start_matches('^')
-                    .chars()
-                    .take_while(|c| c.is_ascii_alphanumeric() || "_-:".contains(*c))
-                    .collect();
-                if prefix.is_empty() {
-                    plain
-                } else {
-                    format!("{prefix}{number}")
-                }
-            }
+        if let Some(naming) = self.naming {
+            return naming.name_at(at);
         }
+        let expression = rules.iter().find_map(|rule| match rule {
+            Rule::Grid { regex, .. }
+            | Rule::LastN {
+                regex: Some(regex), ..
+            }
+            | Rule::Regex {
+                regex,
+                negate: false,
+            } => Some(regex.as_str()),
+            _ => None,
+        });
+        let prefix: String = expression
+            .unwrap_or_default()
+            .trim_start_matches('^')
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || "_-:".contains(*c))
+            .collect();
+        let prefix = if prefix.is_empty() {
+            "snapshot_"
+        } else {
+            &prefix
+        };
+        format!("{prefix}{}", at.as_second())
     }
 }
 
@@ -286,7 +288,12 @@ fn horizon(rules: &[Rule], step: Duration) -> Duration {
         Rule::Grid { grid, .. } => grid
             .intervals()
             .iter()
-            .map(|interval| interval.length().saturating_mul(interval.repeat()))
+            .map(|interval| {
+                interval
+                    .length()
+                    .duration()
+                    .saturating_mul(interval.repeat())
+            })
             .fold(Duration::ZERO, Duration::saturating_add),
         Rule::LastN { count, .. } => {
             step.saturating_mul(u32::try_from(count.get()).unwrap_or(u32::MAX))

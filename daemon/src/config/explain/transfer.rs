@@ -7,8 +7,8 @@ use crate::config::Config;
 use crate::config::connection::{Connect, Serve};
 use crate::config::job::{JobConfig, PullJob, PushJob, SinkJob, SourceJob};
 use crate::config::transfer::{
-    BandwidthLimit, Guarantee, InitialReplication, PlaceholderEncryption, ReceiveOptions,
-    Replication, SendOptions,
+    BandwidthLimit, Guarantee, InitialReplication, PlaceholderEncryption, PropertyText,
+    ReceiveOptions, Replication, SendOptions,
 };
 use crate::go_duration::Timeout;
 
@@ -265,7 +265,7 @@ fn receive(page: &mut Page, receive: &ReceiveOptions) {
         .properties
         .inherit
         .iter()
-        .map(|name| name.as_str())
+        .map(PropertyText::as_str)
         .collect();
     if !inherited.is_empty() {
         page.text(&format!(
