@@ -1,8 +1,7 @@
 //! The program as users and scripts meet it: words in; standard output, standard error and exit status out.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_zrepl");
 
@@ -325,24 +324,4 @@ fn every_command_has_a_man_page_with_its_options() {
     assert_eq!(written.count(), expected.len(), "{expected:?}");
     let hidden: &Path = "zrepl-genman.8".as_ref();
     assert!(!directory.path().join(hidden).exists());
-}
-
-#[test]
-fn the_client_line_comes_before_the_daemon_answers() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let path = directory.path().join("none.yml");
-    let mut child = Command::new(PROGRAM)
-        .arg("version")
-        .arg("--config")
-        .arg(&path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("built by cargo");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped"))
-        .read_line(&mut line)
-        .expect("text");
-    assert!(line.starts_with("client: zrepl version=v"), "{line}");
-    assert_eq!(child.wait().expect("ends").code(), Some(1));
 }
