@@ -1,44 +1,34 @@
 //! Where commands get the configuration from: the one place that reads the file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The configuration, as far as commands of this program need it.
+use anyhow::{anyhow, bail};
+use zrepl_daemon::config::{self, Config};
+use zrepl_daemon::filter::FilesystemFilter;
+
+/// The configuration, as far as commands other than `configcheck` need it.
 #[derive(Debug)]
-pub(crate) struct Configuration {
-    sockpath: PathBuf,
-}
+pub(crate) struct Configuration(Config);
 
-/// Reads the configuration: `path`, or the first of the usual places.
+/// Reads the configuration: `path`, or the first of the usual places. Warnings are for `configcheck`.
 pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Configuration> {
-    // TO BE WIRED by the merge of zrepl_daemon::config; nothing else in this crate reads a configuration.
-    match path {
-        Some(path) => anyhow::bail!("cannot read {}: not yet", path.display()),
-        None => anyhow::bail!("cannot read the configuration: not yet"),
-    }
+    Ok(Configuration(config::load(path)?.config))
 }
 
 impl Configuration {
     /// Path of the daemon's control socket.
     pub(crate) fn sockpath(&self) -> &Path {
-        &self.sockpath
+        self.0.global.control.sockpath.as_path()
     }
 
     /// The filter of a push, source or snap job.
-    #[expect(clippy::unused_self, reason = "TO BE WIRED")]
-    pub(crate) fn filesystem_filter(&self, job: &str) -> anyhow::Result<JobFilter> {
-        // TO BE WIRED: `job "…" not defined in config`, `job type … does not have filesystems filter`, `filter invalid: …`.
-        anyhow::bail!("job {job:?} not defined in config")
-    }
-}
-
-/// TO BE WIRED: this is zrepl_daemon::filter::FilesystemFilter.
-#[derive(Debug)]
-pub(crate) struct JobFilter;
-
-impl JobFilter {
-    /// Whether the job works on the dataset of this name.
-    #[expect(clippy::unused_self, reason = "TO BE WIRED")]
-    pub(crate) fn accepts(&self, _name: &str) -> bool {
-        false
+    pub(crate) fn filesystem_filter(&self, job: &str) -> anyhow::Result<&FilesystemFilter> {
+        let Some(config) = self.0.job(job) else {
+            bail!("job {job:?} not defined in config");
+        };
+        config.filesystems().ok_or_else(|| {
+            let kind = config.type_name();
+            anyhow!("job type {kind} does not have filesystems filter: it receives")
+        })
     }
 }

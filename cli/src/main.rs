@@ -3,6 +3,7 @@
 
 mod args;
 mod choice;
+mod configcheck;
 mod configuration;
 mod documents;
 mod output;
@@ -56,8 +57,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
         return help(&[], out);
     };
     match command {
-        // TO BE WIRED: configcheck::run(options, arguments.config(), out)
-        Command::Configcheck(_) => needed().map(drop),
+        Command::Configcheck(options) => configcheck::run(options, arguments.config(), out),
         Command::Version { show } => {
             let socket = || configuration().map(|it| ControlSocket::new(it.sockpath()));
             version::run(*show, socket, out)

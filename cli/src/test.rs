@@ -14,7 +14,7 @@ use zfs_safe::zfs::{DatasetQuery, Zfs};
 use zrepl_daemon::zfs_backend::{self, Choice};
 
 /// Opens ZFS as the environment asks for.
-fn open() -> anyhow::Result<Arc<dyn Zfs>> {
+pub(crate) fn open() -> anyhow::Result<Arc<dyn Zfs>> {
     // What is not text is shown as it is and refused, not taken for unset.
     let wanted = std::env::var_os(zfs_backend::VARIABLE);
     let wanted = wanted.as_deref().map(std::ffi::OsStr::to_string_lossy);
@@ -22,7 +22,7 @@ fn open() -> anyhow::Result<Arc<dyn Zfs>> {
 }
 
 /// All filesystems and volumes of this host with these properties, sorted by name.
-fn all_datasets(
+pub(crate) fn all_datasets(
     zfs: &dyn Zfs,
     properties: &[PropertyName],
 ) -> anyhow::Result<Vec<(String, Vec<Property>)>> {

@@ -1,1 +1,200 @@
-//! go_regex
+//! Regular expressions as zrepl's configuration has them: Go's syntax (RE2), unanchored, asked only whether a name
+//! matches. The pattern is translated for the `regex` crate, and the simple ones that configurations are full of
+//! (`^zrepl_.*`) are not compiled at all; of the others, those written equally share one automaton (7 to 17 KiB), because
+//! a thousand jobs with several each would take tens of MiB.
+//!
+//! The meaning is Go's for ASCII names, which is all that ZFS has.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+
+use regex::bytes::{Regex, RegexBuilder};
+
+mod class;
+mod escape;
+mod shape;
+mod translate;
+
+use shape::Shape;
+
+/// Largest compiled form in bytes.
+const SIZE_LIMIT: usize = 4 << 20;
+
+/// Largest cache of one automaton in bytes: names are short.
+const CACHE_LIMIT: usize = 64 << 10;
+
+/// Automata in use, by pattern.
+static COMPILED: LazyLock<Mutex<HashMap<Box<str>, Weak<Compiled>>>> = LazyLock::new(Mutex::default);
+
+/// A regular expression in Go's syntax. Cheap to clone; equal if written equally.
+#[derive(Clone)]
+pub struct GoRegex(Arc<Compiled>);
+
+struct Compiled {
+    text: Box<str>,
+    matcher: Matcher,
+    everything: bool,
+}
+
+enum Matcher {
+    Shape(Shape),
+    Regex(Regex),
+}
+
+/// Why a text is not a regular expression that Go accepts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid regex {text:?}: {problem}")]
+pub struct GoRegexError {
+    /// The whole text.
+    pub text: String,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// The rule that a regular expression breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("error parsing regexp: {what}: `{snippet}`")]
+pub struct Problem {
+    /// In Go's words.
+    pub what: String,
+    /// The part that breaks it.
+    pub snippet: String,
+}
+
+impl Problem {
+    fn new(what: impl Into<String>, snippet: &str) -> Self {
+        Self {
+            what: what.into(),
+            snippet: snippet.to_owned(),
+        }
+    }
+}
+
+impl GoRegex {
+    /// Checks and compiles `text`.
+    pub fn new(text: &str) -> Result<Self, GoRegexError> {
+        let failed = |problem| GoRegexError {
+            text: text.to_owned(),
+            problem,
+        };
+        let translation = translate::translate(text).map_err(failed)?;
+        let sequence = translation.sequence.as_deref();
+        let everything = sequence.is_some_and(shape::is_everything);
+        if let Some(shape) = sequence.and_then(Shape::of) {
+            return Ok(Self(Arc::new(Compiled {
+                text: text.into(),
+                matcher: Matcher::Shape(shape),
+                everything,
+            })));
+        }
+        let mut compiled = compiled();
+        if let Some(known) = compiled.get(text).and_then(Weak::upgrade) {
+            return Ok(Self(known));
+        }
+        let regex = compile(&translation.pattern, translation.unicode).map_err(|error| {
+            let what = match error {
+                regex::Error::CompiledTooBig(_) => "expression too large".to_owned(),
+                other => last_line(&other.to_string()).to_owned(),
+            };
+            failed(Problem::new(what, text))
+        })?;
+        let new = Arc::new(Compiled {
+            text: text.into(),
+            matcher: Matcher::Regex(regex),
+            everything,
+        });
+        compiled.insert(text.into(), Arc::downgrade(&new));
+        Ok(Self(new))
+    }
+
+    /// The empty expression, which every name matches.
+    pub fn everything() -> Self {
+        Self::new("").expect("the empty expression is one")
+    }
+
+    /// The text as written.
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Does some part of `name` match?
+    pub fn is_match(&self, name: &str) -> bool {
+        match &self.0.matcher {
+            Matcher::Shape(shape) => shape.is_match(name),
+            Matcher::Regex(regex) => regex.is_match(name.as_bytes()),
+        }
+    }
+
+    /// Does this obviously match every name there can be (`.*`, `^`, the empty text, …)? For warnings: a more contrived
+    /// pattern may match everything as well.
+    pub fn matches_everything(&self) -> bool {
+        self.0.everything
+    }
+}
+
+impl Drop for Compiled {
+    fn drop(&mut self) {
+        if matches!(self.matcher, Matcher::Regex(_)) {
+            let mut compiled = compiled();
+            // Another one may have taken the place meanwhile.
+            if compiled
+                .get(&self.text)
+                .is_some_and(|known| known.strong_count() == 0)
+            {
+                compiled.remove(&self.text);
+            }
+        }
+    }
+}
+
+fn compiled() -> MutexGuard<'static, HashMap<Box<str>, Weak<Compiled>>> {
+    // Each change of the map is complete in itself.
+    COMPILED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn compile(pattern: &str, unicode: bool) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern)
+        .unicode(unicode)
+        .size_limit(SIZE_LIMIT)
+        .dfa_size_limit(CACHE_LIMIT)
+        .build()
+}
+
+/// The crate draws a picture over several lines before it says what is wrong.
+fn last_line(message: &str) -> &str {
+    let line = message.lines().next_back().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line)
+}
+
+impl fmt::Debug for GoRegex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GoRegex").field(&self.as_str()).finish()
+    }
+}
+
+impl fmt::Display for GoRegex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for GoRegex {
+    type Err = GoRegexError;
+
+    fn from_str(text: &str) -> Result<Self, GoRegexError> {
+        Self::new(text)
+    }
+}
+
+impl PartialEq for GoRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for GoRegex {}
+
+#[cfg(test)]
+mod tests;

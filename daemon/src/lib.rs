@@ -8,6 +8,7 @@ pub mod go_duration;
 pub mod go_regex;
 pub mod hook;
 pub mod job;
+pub mod path_component;
 pub mod prune;
 pub mod snapshot;
 pub mod transport;

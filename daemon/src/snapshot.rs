@@ -2,4 +2,5 @@
 
 pub mod cron_spec;
 mod go_layout;
+mod location;
 pub mod naming;

@@ -1,0 +1,392 @@
+//! A YAML document as a tree that keeps, for each value, where it stands and how it was written: only the type that a
+//! value is meant for decides how its text is read (`name: 12` is a name, `count: 12` a number).
+//!
+//! Whatever the bytes, building a tree takes bounded time and memory: size, nesting, the number of values and what aliases
+//! would expand to are limited far above what any configuration needs.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
+
+/// Deepest nesting. Configurations need about ten levels.
+pub(crate) const MAX_DEPTH: usize = 64;
+
+/// Most values in a file. A thousand jobs have about 60 000.
+pub(crate) const MAX_NODES: usize = 500_000;
+
+/// Most values in a file when every alias is written out.
+pub(crate) const MAX_EXPANDED: u64 = 1_000_000;
+
+/// Where something starts: both numbers from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+}
+
+/// A value with its place.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) at: Position,
+    pub(crate) kind: Kind,
+    /// Values in this one with aliases written out, itself included.
+    expanded: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Scalar { text: Box<str>, plain: bool },
+    Sequence(Vec<Rc<Node>>),
+    Mapping(Vec<Entry>),
+}
+
+/// One `key: value`.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: Rc<Node>,
+    pub(crate) value: Rc<Node>,
+    /// Whether it came through `<<`: then a key of the mapping itself wins over it.
+    pub(crate) merged: bool,
+}
+
+/// Why there is no tree.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SyntaxError {
+    pub(crate) at: Position,
+    pub(crate) message: String,
+}
+
+/// Reads the first document of `text`; later ones are ignored, even if they are not YAML, as zrepl 0.7.0 does. An empty text
+/// is an empty mapping.
+pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
+    // Some editors leave a byte order mark, which is not part of the document.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder = Builder {
+        events: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        last: START,
+    };
+    loop {
+        match builder.next()? {
+            (Event::StreamEnd, _) => {
+                return Ok(Rc::new(Node::new(START, Kind::Mapping(Vec::new()))));
+            }
+            (Event::DocumentStart(_), _) => {
+                let first = builder.next()?;
+                return builder.node(first, 0);
+            }
+            _ => {}
+        }
+    }
+}
+
+const START: Position = Position { line: 1, column: 1 };
+
+struct Builder<'a> {
+    events: Parser<'a, StrInput<'a>>,
+    anchors: HashMap<usize, Rc<Node>>,
+    nodes: usize,
+    last: Position,
+}
+
+impl<'a> Builder<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Position), SyntaxError> {
+        match self.events.next_event() {
+            Some(Ok((event, Span { start, .. }))) => {
+                self.last = position(start.line(), start.col());
+                Ok((event, self.last))
+            }
+            Some(Err(error)) => Err(SyntaxError {
+                at: position(error.marker().line(), error.marker().col()),
+                message: format!("this is not YAML: {}", error.info()),
+            }),
+            None => Err(self.error("this is not YAML: it ends too early".to_owned())),
+        }
+    }
+
+    fn error(&self, message: String) -> SyntaxError {
+        SyntaxError {
+            at: self.last,
+            message,
+        }
+    }
+
+    fn node(
+        &mut self,
+        (event, at): (Event<'a>, Position),
+        depth: usize,
+    ) -> Result<Rc<Node>, SyntaxError> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(self.error(format!("more than {MAX_NODES} values in one file")));
+        }
+        if depth > MAX_DEPTH {
+            return Err(self.error(format!("nested more than {MAX_DEPTH} levels deep")));
+        }
+        let (anchor, kind) = match event {
+            Event::Alias(anchor) => {
+                return self.anchors.get(&anchor).map(Rc::clone).ok_or_else(|| {
+                    self.error("this alias names an anchor that contains it".to_owned())
+                });
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && !is_string_tag(tag.as_deref());
+                let text = text.into_owned().into_boxed_str();
+                (anchor, Kind::Scalar { text, plain })
+            }
+            Event::SequenceStart(anchor, _) => (anchor, self.sequence(depth)?),
+            Event::MappingStart(anchor, _) => (anchor, self.mapping(depth)?),
+            _ => return Err(self.error("this is not YAML: a value is missing".to_owned())),
+        };
+        let node = Rc::new(Node::new(at, kind));
+        if node.expanded > MAX_EXPANDED {
+            return Err(SyntaxError {
+                at,
+                message: format!(
+                    "with its aliases written out, this has more than {MAX_EXPANDED} values"
+                ),
+            });
+        }
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        Ok(node)
+    }
+
+    fn sequence(&mut self, depth: usize) -> Result<Kind, SyntaxError> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Kind::Sequence(items)),
+                item => items.push(self.node(item, depth + 1)?),
+            }
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Kind, SyntaxError> {
+        let mut entries = Vec::new();
+        let mut merges = Vec::new();
+        loop {
+            let key = match self.next()? {
+                (Event::MappingEnd, _) => break,
+                key => self.node(key, depth + 1)?,
+            };
+            let value = self.next()?;
+            let value = self.node(value, depth + 1)?;
+            if key.is_merge() {
+                merges.push(value);
+            } else {
+                entries.push(Entry {
+                    key,
+                    value,
+                    merged: false,
+                });
+            }
+        }
+        for source in merges {
+            merge(&source, &mut entries)?;
+        }
+        Ok(Kind::Mapping(entries))
+    }
+}
+
+/// Adds what `<<: source` brings: the entries of one mapping, or of a list of them, of which the first wins.
+fn merge(source: &Node, entries: &mut Vec<Entry>) -> Result<(), SyntaxError> {
+    match &source.kind {
+        Kind::Mapping(merged) => {
+            entries.extend(merged.iter().map(|entry| Entry {
+                merged: true,
+                ..entry.clone()
+            }));
+            Ok(())
+        }
+        Kind::Sequence(sources) if sources.iter().all(|s| matches!(s.kind, Kind::Mapping(_))) => {
+            sources.iter().try_for_each(|source| merge(source, entries))
+        }
+        _ => Err(SyntaxError {
+            at: source.at,
+            message: "`<<` merges a mapping or a list of mappings".to_owned(),
+        }),
+    }
+}
+
+fn is_string_tag(tag: Option<&Tag>) -> bool {
+    tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str")
+}
+
+fn position(line: usize, column_from_0: usize) -> Position {
+    Position {
+        line: u32::try_from(line).unwrap_or(u32::MAX),
+        column: u32::try_from(column_from_0)
+            .unwrap_or(u32::MAX)
+            .saturating_add(1),
+    }
+}
+
+impl Node {
+    fn new(at: Position, kind: Kind) -> Self {
+        let inner = match &kind {
+            Kind::Scalar { .. } => 0,
+            Kind::Sequence(items) => sum(items.iter().map(|item| item.expanded)),
+            Kind::Mapping(entries) => sum(entries
+                .iter()
+                .map(|entry| entry.value.expanded.saturating_add(1))),
+        };
+        Self {
+            at,
+            kind,
+            expanded: inner.saturating_add(1),
+        }
+    }
+
+    /// The text of a scalar.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text of a scalar written without quotes: only such a text can be a number or a boolean.
+    pub(crate) fn plain(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { text, plain: true } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether the value is YAML's null: nothing, `~` or `null`.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.plain(), Some("" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// Whether there is nothing in it: null, an empty text, list or mapping.
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.kind {
+            Kind::Scalar { text, .. } => text.is_empty() || self.is_null(),
+            Kind::Sequence(items) => items.is_empty(),
+            Kind::Mapping(entries) => entries.is_empty(),
+        }
+    }
+
+    /// What it is, for messages.
+    pub(crate) fn described(&self) -> String {
+        match &self.kind {
+            _ if self.is_null() => "nothing".to_owned(),
+            Kind::Scalar { text, .. } => format!("{:?}", shortened(text)),
+            Kind::Sequence(_) => "a list".to_owned(),
+            Kind::Mapping(_) => "a section (`key: value` lines)".to_owned(),
+        }
+    }
+
+    fn is_merge(&self) -> bool {
+        self.plain() == Some("<<")
+    }
+}
+
+/// A message need not repeat a megabyte.
+pub(crate) fn shortened(text: &str) -> String {
+    const SHOWN: usize = 120;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(node: &Node) -> Vec<(String, String, bool)> {
+        let Kind::Mapping(entries) = &node.kind else {
+            panic!("{node:?} is no mapping")
+        };
+        let text = |node: &Node| node.text().expect("a scalar").to_owned();
+        entries
+            .iter()
+            .map(|e| (text(&e.key), text(&e.value), e.merged))
+            .collect()
+    }
+
+    fn refused(text: &str) -> String {
+        let error = parse(text).expect_err("not accepted");
+        format!("{}:{} {}", error.at.line, error.at.column, error.message)
+    }
+
+    #[test]
+    fn positions_count_from_one_and_texts_stay_as_written() {
+        let root = parse("a: 1.10\n  \nb:   'yes'\n").expect("YAML");
+        let Kind::Mapping(list) = &root.kind else {
+            panic!()
+        };
+        assert_eq!(list[0].value.at, Position { line: 1, column: 4 });
+        assert_eq!(list[1].value.at, Position { line: 3, column: 6 });
+        assert_eq!(list[0].value.plain(), Some("1.10"));
+        assert_eq!(list[1].value.plain(), None);
+        assert_eq!(list[1].value.text(), Some("yes"));
+    }
+
+    #[test]
+    fn only_the_first_document_counts() {
+        assert_eq!(
+            entries(&parse("a: 1\n---\n]: [ not yaml\n").expect("first document")).len(),
+            1
+        );
+        for empty in ["", " \n", "---\n", "# nothing\n", "\u{feff}"] {
+            assert!(parse(empty).expect("empty").is_empty(), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn own_keys_come_before_merged_ones_and_are_marked() {
+        let text = "x: &x {a: 1, b: 2}\ny:\n  <<: *x\n  b: 3\n";
+        let root = parse(text).expect("YAML");
+        let Kind::Mapping(list) = &root.kind else {
+            panic!()
+        };
+        let row = |k: &str, v: &str, m| (k.to_owned(), v.to_owned(), m);
+        assert_eq!(
+            entries(&list[1].value),
+            [
+                row("b", "3", false),
+                row("a", "1", true),
+                row("b", "2", true)
+            ]
+        );
+        assert!(refused("y:\n  <<: 3\n").starts_with("2:7 `<<` merges"));
+    }
+
+    #[test]
+    fn hostile_texts_are_refused_in_bounded_memory() {
+        let deep = "[".repeat(100_000);
+        assert!(refused(&deep).contains("nested more than 64"));
+        let deep = "a: {".repeat(100_000);
+        assert!(refused(&deep).contains("nested more than 64"));
+        let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..=20 {
+            let below = format!("*a{},", level - 1).repeat(10);
+            laughs.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+        }
+        assert!(refused(&laughs).contains("aliases written out"), "{laughs}");
+        assert!(refused("a: &a [*a]\n").contains("contains it"));
+        assert!(refused(&"- x\n".repeat(MAX_NODES + 1)).contains("values in one file"));
+        assert!(refused("a: *nobody\n").starts_with("1:"));
+        assert!(refused("a: [1\n").contains("not YAML"));
+        assert!(refused("\u{0}\u{1}\u{2}").contains("not YAML") || parse("\u{0}\u{1}").is_ok());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[-\\[\\]{}:,&*!|>'\"%@`#?~<a \n\t]{0,80}") {
+            let _ = parse(&text);
+        }
+    }
+}
