@@ -207,6 +207,9 @@ fn hint(number: &str, unit: &str) -> String {
     let hours = match unit {
         "d" => 24,
         "w" => 7 * 24,
+        _ if unit.starts_with(char::is_whitespace) || unit.ends_with(char::is_whitespace) => {
+            return ": no blanks are allowed".to_owned();
+        }
         _ => return String::new(),
     };
     let total = number

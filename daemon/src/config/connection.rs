@@ -1,7 +1,7 @@
 //! The sections `connect` and `serve`: how the two sides of a replication reach each other.
 
 use super::declare::{kinds, notation, section};
-use super::node::Node;
+use super::node::{Kind, Node, Position};
 use super::read::{Reading, Value, map_entries, text, with_causes};
 use super::schema::{self, Definitions, Json};
 use super::value::host_port::HostPort;
@@ -165,14 +165,18 @@ impl Value for SshCommand {
     fn read(node: &Node, cx: &mut Reading<'_>) -> Option<Self> {
         let command = text(node, cx)?;
         if command.is_empty() {
-            cx.error(node.at, "there is no program without a name");
-            return None;
+            return Self::null();
         }
         Some(Self(command))
     }
 
+    /// zrepl 0.7.0 takes an empty command for the default.
+    fn null() -> Option<Self> {
+        Some(Self("ssh".to_owned()))
+    }
+
     fn schema(_: &mut Definitions) -> Json {
-        schema::text("Name or path of the ssh program.", &["ssh"])
+        schema::any_text()
     }
 }
 
@@ -203,7 +207,7 @@ impl Value for IgnoredCommand {
 notation!(
     ClientIdentity,
     "Who a client is: one component of a dataset's path.",
-    ["prod1"]
+    ["prod1"] as name
 );
 
 impl Value for ClientMap {
@@ -221,7 +225,7 @@ impl Value for ClientMap {
         match Self::from_entries(entries) {
             Ok(map) => Some(map),
             Err(error) => {
-                cx.error(node.at, with_causes(&error));
+                cx.error(key_place(node, &error.key), with_causes(&error));
                 None
             }
         }
@@ -229,13 +233,22 @@ impl Value for ClientMap {
 
     fn schema(_: &mut Definitions) -> Json {
         schema::map(
-            &schema::text(
+            &schema::name(
                 "The client's identity; for a network, with one `*`, which stands for the client's address.",
                 &["prod1", "lan-*"],
             ),
             "From the client's address, or a network such as 10.0.0.0/8, to the client's identity.",
         )
     }
+}
+
+/// Where a key of a map stands; the map's own place if it has no such key.
+fn key_place(map: &Node, key: &str) -> Position {
+    let Kind::Mapping(entries) = &map.kind else {
+        return map.at;
+    };
+    let entry = entries.iter().find(|e| e.key.text() == Some(key));
+    entry.map_or(map.at, |entry| entry.key.at)
 }
 
 impl serde::Serialize for ClientMap {
@@ -252,5 +265,5 @@ notation!(
     Timeout,
     null = Some(Timeout::UNLIMITED),
     "A duration as in Go: numbers with units (ns, us, ms, s, m, h), such as 1m30s; 0 is without limit.",
-    ["10s", "1m30s", "0"]
+    ["10s", "1m30s", "0"] as duration_or_zero
 );

@@ -117,7 +117,7 @@ macro_rules! kinds {
             fn schema(
                 definitions: &mut $crate::config::schema::Definitions,
             ) -> $crate::config::schema::Json {
-                definitions.define(stringify!($name), |definitions| {
+                definitions.define::<Self>(stringify!($name), |definitions| {
                     serde_json::json!({
                         "description": $crate::config::schema::doc(&[$($doc),+]),
                         "oneOf": [$(
@@ -186,9 +186,13 @@ macro_rules! words {
     };
 }
 
-/// A type with a notation of its own, that is, one with `FromStr` and `Display`.
+/// A type with a notation of its own, that is, one with `FromStr` and `Display`. To the schema it is a text, unless `as` says
+/// otherwise.
 macro_rules! notation {
     ($type:ty $(, null = $null:expr)?, $doc:literal, [$($example:literal),*]) => {
+        notation!($type $(, null = $null)?, $doc, [$($example),*] as text);
+    };
+    ($type:ty $(, null = $null:expr)?, $doc:literal, [$($example:literal),*] as $schema:ident) => {
         impl $crate::config::read::Value for $type {
             fn read(
                 node: &$crate::config::node::Node,
@@ -202,7 +206,7 @@ macro_rules! notation {
             fn schema(
                 _: &mut $crate::config::schema::Definitions,
             ) -> $crate::config::schema::Json {
-                $crate::config::schema::text($doc, &[$($example),*])
+                $crate::config::schema::$schema($doc, &[$($example),*])
             }
         }
 

@@ -1,10 +1,12 @@
 //! The section `global`: logging, monitoring, sockets.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::declare::{kinds, notation, section, words};
 use super::node::Node;
-use super::read::{Reading, Value, items};
+use super::read::{Reading, Value, items, type_text};
 use super::schema::{self, Definitions, Json};
 use super::value::host_port::HostPort;
 use super::value::path::{FilePath, SocketPath};
@@ -20,7 +22,7 @@ section! {
         /// The socket through which the zrepl command talks to the daemon.
         control: Control = section,
         /// Settings of transports that serve.
-        serve: Serve = section,
+        serve: ServeSettings = section,
     }
 }
 
@@ -32,7 +34,7 @@ impl Default for Global {
             control: Control {
                 sockpath: SocketPath::default_control(),
             },
-            serve: Serve {
+            serve: ServeSettings {
                 stdinserver: StdinserverSockets {
                     sockdir: SocketPath::default_stdinserver(),
                 },
@@ -51,7 +53,7 @@ section! {
 
 section! {
     /// Settings of transports that serve.
-    pub struct Serve {
+    pub struct ServeSettings {
         /// The transport for ssh.
         stdinserver: StdinserverSockets = section,
     }
@@ -254,26 +256,24 @@ impl Default for Logging {
 
 impl Value for Logging {
     fn read(node: &Node, cx: &mut Reading<'_>) -> Option<Self> {
-        // Kept as options: an outlet that is wrong otherwise still counts.
-        let mut seen: [Option<u32>; 2] = [None; 2];
+        let mut first: HashMap<String, u32> = HashMap::new();
         let outlets = items(node, cx, |node, cx| {
-            let outlet = Outlet::read(node, cx)?;
-            let single = match &outlet {
-                Outlet::Stdout(_) => Some(0),
-                Outlet::Syslog(_) => Some(1),
-                Outlet::Tcp(_) => None,
-            };
+            let outlet = Outlet::read(node, cx);
+            // By the word: an outlet that is wrong otherwise still counts.
+            let single = type_text(node).filter(|kind| matches!(*kind, "stdout" | "syslog"));
             if let Some(kind) = single
-                && let Some(line) = seen[kind].replace(node.at.line)
+                && let Some(line) = first.get(kind)
             {
-                let name = outlet.type_name();
                 cx.error(
                     node.at,
-                    format!("can only define one '{name}' outlet, and the first is in line {line}"),
+                    format!("can only define one '{kind}' outlet, and the first is in line {line}"),
                 );
                 return None;
             }
-            Some(outlet)
+            if let Some(kind) = single {
+                first.insert(kind.to_owned(), node.at.line);
+            }
+            outlet
         })?;
         Some(Self(outlets))
     }
@@ -319,12 +319,20 @@ impl Monitoring {
 
 impl Value for Monitoring {
     fn read(node: &Node, cx: &mut Reading<'_>) -> Option<Self> {
-        let monitors = Vec::<Monitor>::read(node, cx)?;
-        if monitors.len() > 1 {
+        let mut first: Option<u32> = None;
+        let monitors = items(node, cx, |node, cx| {
+            let monitor = Monitor::read(node, cx);
+            let Some(line) = first else {
+                first = Some(node.at.line);
+                return monitor;
+            };
             // zrepl 0.7.0 accepted it and then ended with "duplicate job name _prometheus".
-            cx.error(node.at, "can only define one prometheus monitor");
-            return None;
-        }
+            cx.error(
+                node.at,
+                format!("can only define one prometheus monitor, and the first is in line {line}"),
+            );
+            None
+        })?;
         Some(Self(monitors))
     }
 

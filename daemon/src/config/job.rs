@@ -7,12 +7,13 @@ use super::connection::{Connect, Serve};
 use super::declare::{kinds, notation, section};
 use super::node::{Node, shortened};
 use super::pruning::{LocalPruning, ReplicatedPruning};
-use super::read::{Reading, Value, map_entries, parsed, text};
+use super::read::{Reading, Value, map_entries, text};
 use super::schema::{self, Definitions, Json};
 use super::snapshotting::Snapshotting;
 use super::transfer::{ConflictResolution, ReceiveOptions, Replication, SendOptions};
 use crate::filter::{FilesystemFilter, Pattern};
 use crate::interval::Interval;
+use crate::interval::IntervalError;
 use crate::job::name::JobName;
 
 kinds! {
@@ -182,7 +183,7 @@ impl JobConfig {
 notation!(
     JobName,
     "Letters, digits, and any of `-_.: `; at most 203 bytes.",
-    ["backup_to_nas"]
+    ["backup_to_nas"] as name
 );
 
 /// The dataset below which a job receives.
@@ -213,7 +214,7 @@ impl Value for RootDataset {
     }
 
     fn schema(_: &mut Definitions) -> Json {
-        schema::text("Name of a filesystem.", &["tank/backups"])
+        schema::name("Name of a filesystem.", &["tank/backups"])
     }
 }
 
@@ -236,7 +237,15 @@ impl Value for PullInterval {
     fn read(node: &Node, cx: &mut Reading<'_>) -> Option<Self> {
         match node.text() {
             Some("manual") => Some(Self::Manual),
-            _ => parsed(node, cx).map(Self::Every),
+            _ => match text(node, cx)?.parse() {
+                Ok(interval) => Some(Self::Every(interval)),
+                Err(error) => {
+                    let error: IntervalError = error;
+                    let hint = "or write `manual` to replicate only when told to".to_owned();
+                    cx.error_with_hint(node.at, error.to_string(), Some(hint));
+                    None
+                }
+            },
         }
     }
 
@@ -292,8 +301,10 @@ impl Value for FilesystemFilter {
     }
 
     fn schema(_: &mut Definitions) -> Json {
+        // Without a value a pattern excludes.
+        let accepted = serde_json::json!({ "anyOf": [schema::boolean(), { "type": "null" }] });
         schema::map(
-            &schema::boolean(),
+            &accepted,
             "From a filesystem, or one with all below it (`tank/home<`; `<` is everything), to whether it is included. The longest match decides.",
         )
     }

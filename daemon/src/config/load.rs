@@ -311,7 +311,7 @@ fn read_file(file: &Arc<Path>, text: &str, problems: &mut Problems) -> Option<Re
                 at: Some(error.at),
                 path: String::new(),
                 message: error.message,
-                hint: None,
+                hint: error.hint.map(str::to_owned),
             });
             return None;
         }

@@ -22,6 +22,9 @@ pub(crate) const MAX_NODES: usize = 500_000;
 /// Most values in a file when every alias is written out.
 pub(crate) const MAX_EXPANDED: u64 = 1_000_000;
 
+/// Bytes of text that count as one value.
+const TEXT_OF_ONE: usize = 64;
+
 /// Where something starts: both numbers from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -36,7 +39,7 @@ pub struct Position {
 pub(crate) struct Node {
     pub(crate) at: Position,
     pub(crate) kind: Kind,
-    /// Values in this one with aliases written out, itself included.
+    /// Values in this one with aliases written out, itself included; long texts count for more.
     expanded: u64,
 }
 
@@ -61,6 +64,8 @@ pub(crate) struct Entry {
 pub(crate) struct SyntaxError {
     pub(crate) at: Position,
     pub(crate) message: String,
+    /// What to do about it, if that is clear.
+    pub(crate) hint: Option<&'static str>,
 }
 
 /// Reads the first document of `text`; later ones are ignored, even if they are not YAML, as zrepl 0.7.0 does. An empty text
@@ -72,6 +77,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
         return Err(SyntaxError {
             at,
             message: "a tag (`!…`) with nothing between it and a comma".to_owned(),
+            hint: Some("a text that begins with `!` needs quotes"),
         });
     }
     // The parser wants the last line to end like all others.
@@ -80,6 +86,7 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
         events: Parser::new(),
         anchors: HashMap::new(),
         nodes: 0,
+        merged: 0,
         last: START,
     };
     builder.events.set_input(text.as_bytes().chain(end));
@@ -138,6 +145,8 @@ struct Builder<'a> {
     events: Parser<Chain<&'a [u8], &'static [u8]>>,
     anchors: HashMap<String, Rc<Node>>,
     nodes: usize,
+    /// Entries that `<<` brought.
+    merged: u64,
     last: Position,
 }
 
@@ -151,6 +160,7 @@ impl Builder<'_> {
             Err(error) => Err(SyntaxError {
                 at: error.problem_mark().map_or(self.last, place),
                 message: syntax_message(&error),
+                hint: advice(&error),
             }),
         }
     }
@@ -159,6 +169,7 @@ impl Builder<'_> {
         SyntaxError {
             at: self.last,
             message,
+            hint: None,
         }
     }
 
@@ -203,6 +214,7 @@ impl Builder<'_> {
                 message: format!(
                     "with its aliases written out, this has more than {MAX_EXPANDED} values"
                 ),
+                hint: None,
             });
         }
         if let Some(anchor) = anchor {
@@ -242,9 +254,39 @@ impl Builder<'_> {
             }
         }
         for source in merges {
-            merge(&source, &mut entries)?;
+            self.merge(&source, &mut entries)?;
         }
         Ok(Kind::Mapping(entries))
+    }
+
+    /// Adds what `<<: source` brings: the entries of one mapping, or of a list of them, of which the first wins.
+    fn merge(&mut self, source: &Node, entries: &mut Vec<Entry>) -> Result<(), SyntaxError> {
+        match &source.kind {
+            Kind::Mapping(merged) => {
+                // Counted before they are there: each `<<` may multiply what another has brought.
+                self.merged = self.merged.saturating_add(merged.len() as u64);
+                if self.merged > MAX_EXPANDED {
+                    return Err(self.error(format!("`<<` brings more than {MAX_EXPANDED} keys")));
+                }
+                entries.extend(merged.iter().map(|entry| Entry {
+                    merged: true,
+                    ..entry.clone()
+                }));
+                Ok(())
+            }
+            Kind::Sequence(sources)
+                if sources.iter().all(|s| matches!(s.kind, Kind::Mapping(_))) =>
+            {
+                sources
+                    .iter()
+                    .try_for_each(|source| self.merge(source, entries))
+            }
+            _ => Err(SyntaxError {
+                at: source.at,
+                message: "`<<` merges a mapping or a list of mappings".to_owned(),
+                hint: None,
+            }),
+        }
     }
 }
 
@@ -255,7 +297,7 @@ const STRING_TAG: &str = "tag:yaml.org,2002:str";
 fn syntax_message(error: &Error) -> String {
     let problem = error.problem();
     match (error.context(), error.context_mark()) {
-        (Some(context), Some(mark)) => {
+        (Some(context), Some(mark)) if !context.ends_with("next token") => {
             let line = place(mark).line;
             format!("this is not YAML: {problem} ({context} that begins in line {line})")
         }
@@ -263,23 +305,17 @@ fn syntax_message(error: &Error) -> String {
     }
 }
 
-/// Adds what `<<: source` brings: the entries of one mapping, or of a list of them, of which the first wins.
-fn merge(source: &Node, entries: &mut Vec<Entry>) -> Result<(), SyntaxError> {
-    match &source.kind {
-        Kind::Mapping(merged) => {
-            entries.extend(merged.iter().map(|entry| Entry {
-                merged: true,
-                ..entry.clone()
-            }));
-            Ok(())
-        }
-        Kind::Sequence(sources) if sources.iter().all(|s| matches!(s.kind, Kind::Mapping(_))) => {
-            sources.iter().try_for_each(|source| merge(source, entries))
-        }
-        _ => Err(SyntaxError {
-            at: source.at,
-            message: "`<<` merges a mapping or a list of mappings".to_owned(),
-        }),
+/// What to do about the parser's commonest complaints.
+fn advice(error: &Error) -> Option<&'static str> {
+    let (problem, context) = (error.problem(), error.context().unwrap_or_default());
+    if context.contains("anchor") || context.contains("alias") {
+        Some("a text that begins with `*` or `&` needs quotes: `\"* * * * *\"`")
+    } else if problem.contains("cannot start any token") {
+        Some("indent with blanks, not with tabs; a text that begins with one of %@` needs quotes")
+    } else if problem.contains("mapping values are not allowed") {
+        Some("a text in which `: ` occurs needs quotes; otherwise, look at the indentation")
+    } else {
+        None
     }
 }
 
@@ -299,7 +335,7 @@ fn position(line: u64, column: u64) -> Position {
 impl Node {
     fn new(at: Position, kind: Kind) -> Self {
         let inner = match &kind {
-            Kind::Scalar { .. } => 0,
+            Kind::Scalar { text, .. } => (text.len() / TEXT_OF_ONE) as u64,
             Kind::Sequence(items) => sum(items.iter().map(|item| item.expanded)),
             Kind::Mapping(entries) => sum(entries
                 .iter()
@@ -450,6 +486,13 @@ mod tests {
             laughs.push_str(&line);
         }
         assert!(refused(&laughs).contains("aliases written out"), "{laughs}");
+        let mut merges = "a0: &a0 {a: 1, b: 2, c: 3, d: 4}\n".to_owned();
+        for level in 1..=20 {
+            let below = format!("*a{},", level - 1).repeat(100);
+            let line = format!("a{level}: &a{level} {{<<: [{below}]}}\n");
+            merges.push_str(&line);
+        }
+        assert!(refused(&merges).contains("more than 1000000"));
         assert!(refused("a: &a [*a]\n").contains("no anchor `&a` before"));
         assert!(refused(&"- x\n".repeat(MAX_NODES + 1)).contains("values in one file"));
         assert!(refused("a: *nobody\n").starts_with("1:"));

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, or surprising in it: where, what was found, what would be right.
 
-use std::fmt;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,13 +45,28 @@ impl fmt::Display for Problem {
             Severity::Warning => " warning: ",
         })?;
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", Printable(&self.path))?;
         }
-        f.write_str(&self.message)?;
+        write!(f, "{}", Printable(&self.message))?;
         if let Some(hint) = &self.hint {
-            write!(f, "\n    {hint}")?;
+            write!(f, "\n    {}", Printable(hint))?;
         }
         Ok(())
+    }
+}
+
+/// A text on one line, without what a terminal would obey.
+struct Printable<'a>(&'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() {
+                write!(f, "{}", c.escape_debug())
+            } else {
+                f.write_char(c)
+            }
+        })
     }
 }
 
@@ -58,7 +74,29 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
     found: Vec<Problem>,
+    places: HashSet<Place>,
     left_out: usize,
+}
+
+/// What is the same when an aliased section is read again. The beginning of the path is not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    file: Arc<Path>,
+    at: Option<Position>,
+    key: String,
+    message: String,
+}
+
+impl Place {
+    fn of(problem: &Problem) -> Self {
+        let key = problem.path.rsplit('.').next().unwrap_or_default();
+        Self {
+            file: Arc::clone(&problem.file),
+            at: problem.at,
+            key: key.to_owned(),
+            message: problem.message.clone(),
+        }
+    }
 }
 
 impl Problems {
@@ -67,15 +105,21 @@ impl Problems {
 
     /// Adds a finding. The same one at the same place is kept once: an aliased section is read wherever it is used.
     pub fn push(&mut self, problem: Problem) {
-        if self.found.len() >= Self::KEPT {
+        if self.is_full() {
             self.left_out += 1;
-        } else if !self
-            .found
-            .iter()
-            .any(|p| p.at.is_some() && p.at == problem.at && p.message == problem.message)
-        {
+        } else if problem.at.is_none() || self.places.insert(Place::of(&problem)) {
             self.found.push(problem);
         }
+    }
+
+    /// Whether further findings are only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= Self::KEPT
+    }
+
+    /// Counts a finding without keeping it.
+    pub(crate) fn leave_out(&mut self) {
+        self.left_out += 1;
     }
 
     /// An error about a file as a whole.
@@ -107,8 +151,9 @@ impl Problems {
 
     /// Sorts by place: files in the order in which they were read, then lines.
     pub(crate) fn sort(&mut self, files: &[PathBuf]) {
-        let rank = |file: &Path| files.iter().position(|f| f == file);
-        self.found.sort_by_key(|p| (rank(&p.file), p.at));
+        let ranks: HashMap<&Path, usize> = files.iter().map(PathBuf::as_path).zip(0..).collect();
+        self.found
+            .sort_by_key(|p| (ranks.get(&*p.file).copied(), p.at));
     }
 }
 
@@ -127,25 +172,44 @@ impl fmt::Display for Problems {
     }
 }
 
-/// The word that is close to what was written, if one is.
+/// The word that is close to what was written; or else the only one that contains it, or that it contains.
 pub(crate) fn closest<'w>(
     written: &str,
     words: impl IntoIterator<Item = &'w str>,
 ) -> Option<&'w str> {
+    /// No key and no word is nearly as long.
+    const LONGEST: usize = 64;
+    /// Fewer letters are part of too much.
+    const SHORTEST: usize = 3;
+    let length = written.chars().take(LONGEST + 1).count();
+    if length > LONGEST {
+        return None;
+    }
     let written = written.to_lowercase();
     // More than a third of the letters changed is another word, not a slip.
-    let most = (written.chars().count() / 3).max(1);
-    words
-        .into_iter()
-        .map(|word| (distance(&written, word), word))
+    let most = (length / 3).max(1);
+    let words: Vec<&str> = words.into_iter().collect();
+    let near = words
+        .iter()
+        .filter(|word| word.len().abs_diff(length) <= most)
+        .map(|word| (distance(&written, word), *word))
         .filter(|(distance, _)| *distance <= most)
-        .min()
-        .map(|(_, word)| word)
+        .min();
+    if let Some((_, word)) = near {
+        return Some(word);
+    }
+    let mut related = words.iter().filter(|word| {
+        length.min(word.len()) >= SHORTEST && (word.contains(&written) || written.contains(**word))
+    });
+    match (related.next(), related.next()) {
+        (Some(word), None) => Some(word),
+        _ => None,
+    }
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {
         for j in 0..=b.len() {
@@ -177,6 +241,13 @@ mod tests {
             ("filesystem", Some("filesystems")),
             ("keepreceiver", Some("keep_receiver")),
             ("interval", None),
+            ("keep", None),
+            ("filesystems_of_mine", Some("filesystems")),
+            ("keep_send", Some("keep_sender")),
+            (
+                "keep_receiver_and_all_that_comes_after_it_in_a_very_long_line_of_text",
+                None,
+            ),
             ("", None),
         ];
         for (written, expected) in cases {

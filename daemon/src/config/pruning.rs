@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::declare::{kinds, notation, section};
-use super::node::{Kind, Node};
-use super::read::{Reading, TYPE, Value, items};
+use super::node::Node;
+use super::read::{Reading, Value, items, type_text};
 use super::schema::{self, Definitions, Json};
 use super::value::integer::Count;
 use crate::go_regex::GoRegex;
@@ -158,14 +158,6 @@ impl Value for LocalKeepRules {
     fn schema(definitions: &mut Definitions) -> Json {
         schema::list(&LocalKeepRule::schema(definitions))
     }
-}
-
-fn type_text(node: &Node) -> Option<&str> {
-    let Kind::Mapping(entries) = &node.kind else {
-        return None;
-    };
-    let entry = entries.iter().find(|e| e.key.text() == Some(TYPE))?;
-    entry.value.text()
 }
 
 impl From<&KeepRule> for Rule {

@@ -113,26 +113,39 @@ impl<'p> Reading<'p> {
         self.marks.0.insert(self.rendered_path(), at);
     }
 
+    /// Remembers a key that a later check may find fault with. Those that stand deeper are looked at only while reading.
+    fn mark_key(&mut self, at: Position) {
+        // As in `jobs[0].replication.protection.initial`.
+        const DEEPEST: usize = 5;
+        if self.path.len() <= DEEPEST {
+            self.mark(at);
+        }
+    }
+
     /// What was marked.
     pub(crate) fn into_marks(self) -> Marks {
         self.marks
     }
 
     fn report(&mut self, severity: Severity, at: Position, message: String, hint: Option<String>) {
+        if self.problems.is_full() {
+            self.problems.leave_out();
+            return;
+        }
         let path = self.rendered_path();
         self.problems.push(Problem {
             severity,
             file: Arc::clone(&self.file),
             at: Some(at),
             path,
-            message,
+            message: cut(message),
             hint,
         });
     }
 
     /// Reads something that stands under `key`.
     pub(crate) fn under<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        self.step(Step::Key(key.into()), read)
+        self.step(Step::Key(shortened(key).into()), read)
     }
 
     /// Reads the item `index` of a list.
@@ -177,6 +190,16 @@ impl<'p> Reading<'p> {
     }
 }
 
+/// Some messages repeat what is written, which may be megabytes.
+fn cut(mut message: String) -> String {
+    const LONGEST: usize = 2000;
+    if message.len() > LONGEST {
+        message.truncate(message.floor_char_boundary(LONGEST));
+        message.push('…');
+    }
+    message
+}
+
 /// The keys of one section, checked for strangers and doubles.
 pub(crate) struct Fields<'n> {
     at: Position,
@@ -186,7 +209,7 @@ pub(crate) struct Fields<'n> {
 }
 
 /// The key that chooses between kinds of section.
-pub(crate) const TYPE: &str = "type";
+const TYPE: &str = "type";
 
 impl<'n> Fields<'n> {
     /// Opens a section that may have these keys, and `type` if it is one of several kinds.
@@ -259,6 +282,7 @@ impl<'n> Fields<'n> {
             return None;
         };
         cx.under(key, |cx| {
+            cx.mark_key(node.at);
             if node.is_empty() {
                 cx.error(
                     node.at,
@@ -281,6 +305,7 @@ impl<'n> Fields<'n> {
             return Some(default);
         };
         cx.under(key, |cx| {
+            cx.mark_key(node.at);
             if !node.is_null() {
                 return T::read(node, cx);
             }
@@ -307,7 +332,10 @@ impl<'n> Fields<'n> {
     /// A section in which every key has a default: absent or empty, it has them all.
     pub(crate) fn section<T: Section>(&self, key: &str, cx: &mut Reading<'_>) -> Option<T> {
         match self.find(key) {
-            Some(node) if !node.is_null() => cx.under(key, |cx| read_section(node, false, cx)),
+            Some(node) if !node.is_null() => cx.under(key, |cx| {
+                cx.mark_key(node.at);
+                read_section(node, false, cx)
+            }),
             _ => Some(all_defaults(cx)),
         }
     }
@@ -397,10 +425,23 @@ pub(crate) fn read_type(
     let entries = mapping(node, cx)?;
     let Some(entry) = entries.iter().find(|e| e.key.text() == Some(TYPE)) else {
         let kinds = kinds.join(", ");
-        cx.error(node.at, format!("must specify type, one of: {kinds}"));
+        let mut keys = entries.iter().filter_map(|e| e.key.text());
+        let hint = keys
+            .find(|key| closest(key, [TYPE]).is_some())
+            .map(|key| format!("did you mean `{TYPE}`, not `{}`?", shortened(key)));
+        cx.error_with_hint(node.at, format!("must specify type, one of: {kinds}"), hint);
         return None;
     };
     cx.under(TYPE, |cx| read_word(&entry.value, kinds, "type name", cx))
+}
+
+/// The word in the key `type` of a section, whatever else is wrong with it.
+pub(crate) fn type_text(node: &Node) -> Option<&str> {
+    let Kind::Mapping(entries) = &node.kind else {
+        return None;
+    };
+    let entry = entries.iter().find(|e| e.key.text() == Some(TYPE))?;
+    entry.value.text()
 }
 
 /// One of several words: its place in `words`.
@@ -516,23 +557,34 @@ pub(crate) fn map_entries<T>(
     values.into_iter().collect()
 }
 
+/// A boolean of YAML 1.1, as go-yaml reads it.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Some(true)
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            Some(false)
+        }
+        _ => None,
+    }
+}
+
+/// What to do about a text in quotes that would be right without them.
+pub(crate) fn unquoted(node: &Node, is_right: impl FnOnce(&str) -> bool) -> Option<String> {
+    (node.plain().is_none() && node.text().is_some_and(is_right))
+        .then(|| "remove the quotes: what is in quotes is a text".to_owned())
+}
+
 impl Value for bool {
     fn read(node: &Node, cx: &mut Reading<'_>) -> Option<Self> {
-        // YAML 1.1, as go-yaml reads it; quoted, it is a text.
-        match node.plain() {
-            Some(
-                "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON",
-            ) => Some(true),
-            Some(
-                "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off"
-                | "OFF",
-            ) => Some(false),
-            _ => {
-                let found = node.described();
-                cx.error(node.at, format!("must be true or false, not {found}"));
-                None
-            }
+        let value = node.plain().and_then(boolean);
+        if value.is_none() {
+            let found = node.described();
+            let hint = unquoted(node, |text| boolean(text).is_some());
+            cx.error_with_hint(node.at, format!("must be true or false, not {found}"), hint);
         }
+        value
     }
 
     fn null() -> Option<Self> {
@@ -599,7 +651,7 @@ impl Value for GoRegex {
     }
 
     fn schema(_: &mut Definitions) -> Json {
-        super::schema::text(
+        super::schema::name_or_empty(
             "A regular expression (RE2, as in Go), found anywhere in the snapshot's name without `dataset@`.",
             &["^zrepl_", ".*"],
         )

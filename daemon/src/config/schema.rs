@@ -31,27 +31,37 @@ pub(crate) enum Presence {
 
 /// The sections met so far, each described once.
 #[derive(Default)]
-pub(crate) struct Definitions(BTreeMap<&'static str, Json>);
+pub(crate) struct Definitions(BTreeMap<&'static str, Definition>);
+
+struct Definition {
+    /// The type it describes: two types of one name would be taken for each other.
+    of: &'static str,
+    schema: Json,
+}
 
 impl Definitions {
     /// Describes a section, once, and returns the reference to it.
     pub(crate) fn section<T: Section>(&mut self) -> Json {
-        self.define(T::NAME, |definitions| {
+        self.define::<T>(T::NAME, |definitions| {
             object::<T>(None, T::DOC, definitions)
         })
     }
 
     /// Describes something by name, once, and returns the reference to it.
-    pub(crate) fn define(
+    pub(crate) fn define<T>(
         &mut self,
         name: &'static str,
         describe: impl FnOnce(&mut Self) -> Json,
     ) -> Json {
-        if !self.0.contains_key(name) {
+        let of = std::any::type_name::<T>();
+        if let Some(other) = self.0.get(name) {
+            assert_eq!(other.of, of, "the schema has two types {name}");
+        } else {
             // Taken before it is filled in, should it ever contain itself.
-            self.0.insert(name, Json::Null);
-            let described = describe(self);
-            self.0.insert(name, described);
+            let schema = Json::Null;
+            self.0.insert(name, Definition { of, schema });
+            let schema = describe(self);
+            self.0.insert(name, Definition { of, schema });
         }
         json!({ "$ref": format!("#/$defs/{name}") })
     }
@@ -98,6 +108,8 @@ fn filled(mut schema: Json) -> Json {
         schema["minItems"] = json!(1);
     } else if schema["type"] == "object" && schema.get("properties").is_none() {
         schema["minProperties"] = json!(1);
+    } else if schema["minLength"] == 0 {
+        schema["minLength"] = json!(1);
     }
     schema
 }
@@ -108,13 +120,35 @@ pub(crate) fn document<T: Section>() -> Json {
     let mut root = object::<T>(None, T::DOC, &mut definitions);
     root["$schema"] = json!(DIALECT);
     root["title"] = json!("zrepl configuration");
-    root["$defs"] = json!(definitions.0);
+    let definitions = definitions.0.into_iter();
+    root["$defs"] = definitions
+        .map(|(name, definition)| (name.to_owned(), definition.schema))
+        .collect();
     root
 }
 
 /// A text with a notation of its own.
 pub(crate) fn text(doc: &str, examples: &[&str]) -> Json {
     json!({ "type": "string", "minLength": 1, "description": doc, "examples": examples })
+}
+
+/// A name, which YAML may take for something else: `12` or `yes`.
+pub(crate) fn name(doc: &str, examples: &[&str]) -> Json {
+    let mut schema = text(doc, examples);
+    schema["type"] = any_text()["type"].take();
+    schema
+}
+
+/// The same if it may be empty.
+pub(crate) fn name_or_empty(doc: &str, examples: &[&str]) -> Json {
+    let mut schema = name(doc, examples);
+    schema["minLength"] = json!(0);
+    schema
+}
+
+/// A duration, which needs no unit if it is zero.
+pub(crate) fn duration_or_zero(doc: &str, examples: &[&str]) -> Json {
+    json!({ "anyOf": [text(doc, examples), { "const": 0 }], "description": doc })
 }
 
 /// Any scalar, which is taken as it is written.

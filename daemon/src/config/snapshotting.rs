@@ -237,7 +237,7 @@ impl Value for TimestampFormat {
     }
 
     fn schema(_: &mut Definitions) -> Json {
-        schema::text(
+        schema::name_or_empty(
             "dense, human, iso-8601, unix-seconds, or a layout as in Go.",
             &[
                 "dense",
@@ -277,7 +277,7 @@ impl Value for TimestampLocation {
     }
 
     fn schema(_: &mut Definitions) -> Json {
-        schema::text(
+        schema::name_or_empty(
             "UTC, Local, or a name from the time zone database.",
             &["UTC", "Local", "Europe/Berlin"],
         )

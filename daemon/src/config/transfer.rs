@@ -154,7 +154,7 @@ pub enum BucketCapacityError {
     Size(#[from] DataSizeError),
     /// 0.7.0 accepted negative ones and crashed when a limiter was made of them.
     #[error(
-        "`BandwidthLimit` field invalid: BucketCapacity must not be zero: it is at least one byte"
+        "`BandwidthLimit` field invalid: BucketCapacity must not be zero, nor negative: at least one byte must fit"
     )]
     TooSmall,
 }
@@ -203,7 +203,7 @@ pub struct PropertyText(String);
 
 /// Why a text is no name of a property.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("property {}: {problem}", shortened(.name))]
+#[error("property {:?}: {problem}", shortened(.name))]
 pub struct PropertyTextError {
     name: String,
     problem: &'static str,
@@ -279,10 +279,8 @@ impl Value for Overrides {
     }
 
     fn schema(_: &mut Definitions) -> Json {
-        schema::map(
-            &schema::any_text(),
-            "From the property's name to its value.",
-        )
+        let value = serde_json::json!({ "anyOf": [schema::any_text(), { "type": "null" }] });
+        schema::map(&value, "From the property's name to its value.")
     }
 }
 

@@ -250,10 +250,18 @@ fn roots(config: &Config, findings: &mut Vec<Finding>) {
         }
         if let Some((outer, other)) = above.last() {
             let name = config.jobs[*other].name();
+            let place = if root == *outer {
+                format!("job {:?} receives there as well", name.as_str())
+            } else {
+                format!(
+                    "{root} is within {outer}, where job {:?} receives",
+                    name.as_str()
+                )
+            };
             findings.push(Finding {
                 job,
                 path: ".root_fs",
-                message: format!("{root} is within {outer}, where job {name:?} receives: each may see the other's filesystems as its own", name = name.as_str()),
+                message: format!("{place}: each may see the other's filesystems as its own"),
                 hint: None,
             });
         }
@@ -377,11 +385,15 @@ fn listeners(config: &Config, findings: &mut Vec<Finding>) {
     for (job, written) in config.jobs.iter().enumerate() {
         let mut taken = |other: Option<usize>, path, what: String| {
             if let Some(other) = other {
-                let other = config.jobs[other].name();
+                let message = if other == job {
+                    format!("{what} by this job")
+                } else {
+                    format!("{what} by job {:?}", config.jobs[other].name().as_str())
+                };
                 findings.push(Finding {
                     job,
                     path,
-                    message: format!("{what} by job {:?}", other.as_str()),
+                    message,
                     hint: None,
                 });
             }

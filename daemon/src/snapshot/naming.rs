@@ -266,7 +266,10 @@ pub enum NamingError {
     #[error("prefix must not be empty")]
     EmptyPrefix,
     /// ZFS would refuse the name.
-    #[error("`invalid snapshot name would result from `prefix+$timestamp`: {problem}: {name:?}")]
+    #[error(
+        "invalid snapshot name would result from `prefix+$timestamp`: {problem}: {name:?}{}",
+        layout_hint(problem)
+    )]
     IllegalName {
         /// The key that is to blame.
         key: NamingKey,
@@ -308,6 +311,16 @@ pub enum NamingError {
         /// Why it was not found.
         reason: String,
     },
+}
+
+/// A way out, for layouts of `strftime`.
+fn layout_hint(problem: &ComponentProblem) -> &'static str {
+    match problem {
+        ComponentProblem::IllegalCharacter('%') => {
+            " (layouts show how 2 January 2006, 15:04:05 is written, such as 2006-01-02_15:04)"
+        }
+        _ => "",
+    }
 }
 
 impl NamingError {
@@ -490,7 +503,7 @@ mod tests {
                 "dense",
                 "UTC",
                 NamingKey::Prefix,
-                "`invalid snapshot name would result from `prefix+$timestamp`: must only contain alphanumeric chars and any in \
+                "invalid snapshot name would result from `prefix+$timestamp`: must only contain alphanumeric chars and any in \
                  \"-_.: \", found '@': \"zrepl@20200601_000000_000\"",
             ),
             ("a/b", "dense", "UTC", NamingKey::Prefix, "found '/'"),

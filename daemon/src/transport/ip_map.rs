@@ -256,9 +256,9 @@ fn parse(address: &str, zone: &str, identity: &str) -> Result<(Network, Clients)
     if zone.contains('/') {
         return Err(EntryProblem::Zone(zone.to_owned()));
     }
-    let checked = |text: &str| {
+    let checked = |text: &str, shown: &str| {
         ClientIdentity::new(text).map_err(|error| EntryProblem::Identity {
-            text: text.to_owned(),
+            text: shown.to_owned(),
             error,
         })
     };
@@ -274,7 +274,7 @@ fn parse(address: &str, zone: &str, identity: &str) -> Result<(Network, Clients)
             address: widened(ip),
             prefix: 128,
         };
-        return Ok((network, Clients::One(checked(identity)?)));
+        return Ok((network, Clients::One(checked(identity, identity)?)));
     }
     let network = cidr(address).ok_or_else(|| EntryProblem::Cidr(address.to_owned()))?;
     let Some((before, after)) = identity
@@ -285,13 +285,14 @@ fn parse(address: &str, zone: &str, identity: &str) -> Result<(Network, Clients)
             found: placeholders,
         });
     };
+    // What is wrong whatever the address is better shown without one.
+    checked(
+        &expand(before, IpAddr::V4(Ipv4Addr::UNSPECIFIED), "", after),
+        identity,
+    )?;
     let longest_ip = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
-    checked(&expand(
-        before,
-        longest_ip,
-        &"i".repeat(MAX_ZONE_LEN),
-        after,
-    ))?;
+    let longest = expand(before, longest_ip, &"i".repeat(MAX_ZONE_LEN), after);
+    checked(&longest, &longest)?;
     Ok((network, Clients::Each(before.to_owned(), after.to_owned())))
 }
 
@@ -430,7 +431,7 @@ mod tests {
                 "CIDRs require 1 IP placeholder: the identity must contain '*' exactly once, but contains it 0 times",
             ),
             ("10.0.0.0/8", "*-*", "CIDRs require 1 IP placeholder"),
-            ("10.0.0.0/8", "a/*", "invalid client identity \"a/ffff:"),
+            ("10.0.0.0/8", "a/*", "invalid client identity \"a/*\""),
             (
                 "10.0.0.0/8",
                 &long,

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) name: String,
+    /// Whether editors that know the schema accept it, if it is accepted.
+    pub(crate) in_schema: bool,
     pub(crate) shown: Vec<String>,
     pub(crate) yaml: String,
     pub(crate) outcome: String,
@@ -23,6 +25,7 @@ pub(crate) struct CaseFile {
 }
 
 const HEAD: &str = "=== ";
+const BEYOND_SCHEMA: &str = " | beyond the schema";
 const OUTCOME: &str = "--- ";
 
 impl CaseFile {
@@ -60,11 +63,16 @@ impl CaseFile {
                     .trim()
                     .split_once(" | show ")
                     .unwrap_or((head.trim(), ""));
+                let (name, in_schema) = match name.strip_suffix(BEYOND_SCHEMA) {
+                    Some(name) => (name, false),
+                    None => (name, true),
+                };
                 if file.cases.iter().any(|case| case.name == name) {
                     return Err(format!("{}: two cases {name:?}", file.path.display()));
                 }
                 file.cases.push(Case {
                     name: name.to_owned(),
+                    in_schema,
                     shown: shown.split_whitespace().map(str::to_owned).collect(),
                     yaml: String::new(),
                     outcome: String::new(),
@@ -98,6 +106,9 @@ impl CaseFile {
         for case in &self.cases {
             text.push_str(HEAD);
             text.push_str(&case.name);
+            if !case.in_schema {
+                text.push_str(BEYOND_SCHEMA);
+            }
             if !case.shown.is_empty() {
                 text.push_str(" | show ");
                 text.push_str(&case.shown.join(" "));

@@ -13,8 +13,8 @@
 //! the result named after `show`, as JSON. `UPDATE_CASES=1 cargo test -p zrepl-daemon --test config` writes the outcomes anew:
 //! read the difference before you keep it.
 //!
-//! Of each accepted case it is also checked that it fits the JSON Schema, and that its dump is a configuration that means
-//! the same.
+//! Of each accepted case it is also checked that its dump is a configuration that means the same, and that it fits the JSON
+//! Schema. `| beyond the schema` after the claim excepts a case from that: YAML 1.1 has numbers that editors do not know.
 
 mod cases;
 mod schema;
@@ -86,7 +86,9 @@ fn outcome(case: &Case, schema: &Json) -> Result<String, Failed> {
         Err(error) => Ok(format!("refused\n{error}\n")),
         Ok(loaded) => {
             means_the_same_when_dumped(&loaded.config)?;
-            fits_the_schema(&case.yaml, schema)?;
+            if case.in_schema {
+                fits_the_schema(&case.yaml, schema)?;
+            }
             let mut outcome = "ok\n".to_owned();
             let warnings = loaded.problems.to_string();
             if !warnings.is_empty() {
@@ -111,8 +113,10 @@ fn means_the_same_when_dumped(config: &Config) -> Result<(), Failed> {
     let dump = serde_yaml::to_string(config)?;
     let again = config::parse("dump.yml", &dump)
         .map_err(|error| format!("the dump is refused:\n{error}\n{dump}"))?;
-    // Passwords are not in a dump.
-    if &again.config != config && !dump.contains("***") {
+    // The dump of a data source name leaves passwords out and puts parameters in order.
+    let same = &again.config == config
+        || dump.contains("dsn:") && serde_yaml::to_string(&again.config)? == dump;
+    if !same {
         return Err(format!("the dump means something else:\n{dump}").into());
     }
     Ok(())

@@ -170,6 +170,7 @@ fn hint(unit: &str) -> &'static str {
         "K" | "Ki" | "M" | "Mi" | "G" | "Gi" | "T" | "Ti" => ": B or b is missing at its end",
         "bits" | "Bit" => ": bits are written bit or b",
         "byte" | "bytes" | "Byte" | "Bytes" => ": bytes are written B",
+        _ if unit.starts_with(',') => ": fractions are written with a point",
         _ if unit.starts_with(['e', 'E']) => ": exponents are not allowed",
         _ if unit.ends_with("/s") || unit.ends_with("ps") => ": per second goes without saying",
         _ if unit.trim_end().len() < unit.len() => ": nothing may follow it",

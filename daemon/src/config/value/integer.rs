@@ -1,11 +1,11 @@
 //! Whole numbers in Go's spellings, and what the configuration counts with them.
 
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 
 use serde::Serialize;
 
 use crate::config::node::Node;
-use crate::config::read::{Reading, Value};
+use crate::config::read::{Reading, Value, unquoted};
 use crate::config::schema::{self, Definitions, Json};
 
 /// Reads a number as go-yaml does: decimal, `0x`, `0b`, octal with a leading zero, `_` between digits; of a number with a
@@ -14,7 +14,12 @@ fn integer(node: &Node, cx: &mut Reading<'_>) -> Option<i64> {
     let number = node.plain().and_then(parse);
     if number.is_none() {
         let found = node.described();
-        cx.error(node.at, format!("must be a whole number, not {found}"));
+        let hint = unquoted(node, |text| parse(text).is_some());
+        cx.error_with_hint(
+            node.at,
+            format!("must be a whole number, not {found}"),
+            hint,
+        );
     }
     number
 }
@@ -54,7 +59,7 @@ fn parse(text: &str) -> Option<i64> {
 
 /// How many snapshots `last_n` keeps: at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Count(NonZeroU32);
+pub struct Count(NonZeroU64);
 
 impl Count {
     /// The number.
@@ -66,7 +71,7 @@ impl Count {
 impl Value for Count {
     fn read(node: &Node, cx: &mut Reading<'_>) -> Option<Self> {
         let number = integer(node, cx)?;
-        let count = u32::try_from(number).ok().and_then(NonZeroU32::new);
+        let count = u64::try_from(number).ok().and_then(NonZeroU64::new);
         if count.is_none() {
             cx.error(
                 node.at,
@@ -83,13 +88,13 @@ impl Value for Count {
 
 /// How many things are done at a time: at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Concurrency(NonZeroU32);
+pub struct Concurrency(NonZeroU64);
 
 impl Concurrency {
     /// One at a time.
-    pub const ONE: Self = Self(NonZeroU32::MIN);
+    pub const ONE: Self = Self(NonZeroU64::MIN);
     /// Four at a time.
-    pub const FOUR: Self = Self(NonZeroU32::new(4).expect("not zero"));
+    pub const FOUR: Self = Self(NonZeroU64::new(4).expect("not zero"));
 
     /// The number.
     pub fn number(self) -> usize {
@@ -100,7 +105,7 @@ impl Concurrency {
 impl Value for Concurrency {
     fn read(node: &Node, cx: &mut Reading<'_>) -> Option<Self> {
         let number = integer(node, cx)?;
-        let value = u32::try_from(number).ok().and_then(NonZeroU32::new);
+        let value = u64::try_from(number).ok().and_then(NonZeroU64::new);
         if value.is_none() {
             cx.error(node.at, format!("must be at least 1, got {number}"));
         }
