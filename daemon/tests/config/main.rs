@@ -60,7 +60,7 @@ fn main() -> ExitCode {
                     file.lock().map_err(|e| e.to_string())?.cases[index].outcome = outcome;
                     return Ok(());
                 }
-                if outcome == case.outcome {
+                if outcome.trim_end() == case.outcome.trim_end() {
                     return Ok(());
                 }
                 Err(format!("expected\n{}\nfound\n{outcome}", case.outcome).into())
