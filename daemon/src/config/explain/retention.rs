@@ -9,7 +9,7 @@ use zfs_safe::version::Txg;
 
 use super::Surroundings;
 use super::page::Page;
-use super::transfer::replicates;
+use super::transfer::{others_destroy, replicates};
 use super::words::{counted, every, roughly, span};
 use crate::config::Config;
 use crate::config::job::JobConfig;
@@ -69,6 +69,11 @@ pub(super) fn explain(
             words(page, rule);
         }
         sample(page, &rules, &series);
+        if heading.contains("here")
+            && let Some(filter) = job.filesystems()
+        {
+            others_destroy(page, config, job.name(), filter);
+        }
     }
 }
 

@@ -139,12 +139,12 @@ jobs:
     let text = flat(&explained(yaml, "p", Err("not asked")));
     assert!(text.contains("with a snapshot every 15 minutes"), "{text}");
     assert!(
-        text.contains("To the sink job k of this same daemon, which knows us as me."),
+        text.contains("To the sink job \"k\" of this same daemon, which knows us as me."),
         "{text}"
     );
     let text = flat(&explained(yaml, "k", Err("not asked")));
     assert!(
-        text.contains("From the push job p of this same daemon, known as me."),
+        text.contains("From the push job \"p\" of this same daemon, known as me."),
         "{text}"
     );
     assert!(
