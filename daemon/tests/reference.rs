@@ -100,7 +100,10 @@ impl Page {
 
     fn table(&mut self, schema: &Json) {
         let properties = schema["properties"].as_object().expect("a section");
-        let keys: Vec<_> = properties.iter().filter(|(key, _)| *key != "type").collect();
+        let keys: Vec<_> = properties
+            .iter()
+            .filter(|(key, _)| *key != "type")
+            .collect();
         if keys.is_empty() {
             self.text.push_str("\nIt has no other keys.\n");
             return;
@@ -150,7 +153,10 @@ fn value(schema: &Json) -> String {
             return "true or false".to_owned();
         }
         let words = words.iter().filter_map(Json::as_str);
-        return words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        return words
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
     }
     match schema["type"].as_str() {
         Some("array") => format!("list of {}", value(&schema["items"])),
