@@ -225,39 +225,97 @@ impl<'a> Series<'a> {
         match self.times {
             Times::Every(step) => format!("with a snapshot {}", every(step)),
             Times::Cron(..) => "with snapshots at the times above".to_owned(),
-            Times::Supposed => "if there were a snapshot every hour".to_owned(),
+            Times::Supposed => "with a snapshot every hour".to_owned(),
         }
     }
 
-    /// The name of the snapshot taken at a time: one that the rules look at, if the job's own naming is not known.
-    fn name(&self, at: Timestamp, rules: &[Rule]) -> String {
+    /// How the names of snapshots begin, as far as these rules tell: the job's own way, or one that they look for.
+    fn naming(&self, rules: &[Rule]) -> Option<Naming<'_>> {
         if let Some(naming) = self.naming {
-            return naming.name_at(at);
+            return Some(Naming::Known(naming));
         }
-        let expression = rules.iter().find_map(|rule| match rule {
+        let expressions = rules.iter().filter_map(|rule| match rule {
             Rule::Grid { regex, .. }
             | Rule::LastN {
                 regex: Some(regex), ..
             }
-            | Rule::Regex {
-                regex,
-                negate: false,
-            } => Some(regex.as_str()),
-            _ => None,
+            | Rule::Regex { regex, .. } => Some(regex.as_str()),
+            Rule::LastN { regex: None, .. } | Rule::NotReplicated { .. } => None,
         });
-        let prefix: String = expression
-            .unwrap_or_default()
-            .trim_start_matches('^')
-            .chars()
-            .take_while(|c| c.is_ascii_alphanumeric() || "_-:".contains(*c))
-            .collect();
-        let prefix = if prefix.is_empty() {
-            "snapshot_"
-        } else {
-            &prefix
+        let mut prefixes: Vec<String> = expressions.flat_map(prefixes).collect();
+        prefixes.push(ANY.to_owned());
+        // The most telling names are those that many rules count, and none keeps for the name alone.
+        let telling = |prefix: &String| {
+            let name = format!("{prefix}0");
+            let wanted = |by_name: bool| {
+                let asked = |rule: &&Rule| by_name == matches!(rule, Rule::Regex { .. });
+                rules
+                    .iter()
+                    .filter(asked)
+                    .filter(|r| r.wants_name(&name))
+                    .count()
+            };
+            (wanted(true) == 0, wanted(false))
         };
-        format!("{prefix}{}", at.as_second())
+        // Of equals, the first.
+        prefixes.reverse();
+        let prefix = prefixes.into_iter().max_by_key(telling)?;
+        let mut grids = rules
+            .iter()
+            .filter(|rule| matches!(rule, Rule::Grid { .. }))
+            .peekable();
+        let shows =
+            grids.peek().is_none() || grids.any(|rule| rule.wants_name(&format!("{prefix}0")));
+        shows.then_some(Naming::Guessed(prefix))
     }
+}
+
+/// How snapshots begin that no rule asks for by name.
+const ANY: &str = "snapshot_";
+
+/// How snapshots are called.
+enum Naming<'a> {
+    Known(&'a SnapshotNaming),
+    /// A prefix, and a number after it.
+    Guessed(String),
+}
+
+impl Naming<'_> {
+    fn name(&self, at: Timestamp) -> String {
+        match self {
+            Self::Known(naming) => naming.name_at(at),
+            Self::Guessed(prefix) => format!("{prefix}{}", at.as_second()),
+        }
+    }
+}
+
+/// The beginnings of names that an expression looks for, where they are plain: `^(a|b)_` has `a_` and `b_`.
+fn prefixes(expression: &str) -> Vec<String> {
+    let plain = |text: &str| -> String {
+        text.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || "_-:".contains(*c))
+            .collect()
+    };
+    let expression = expression.trim_start_matches('^');
+    let mut prefixes = match expression
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once(')'))
+    {
+        Some((alternatives, rest)) => alternatives
+            .trim_start_matches("?:")
+            .split('|')
+            .map(|alternative| {
+                format!(
+                    "{}{}",
+                    plain(alternative.trim_start_matches('^')),
+                    plain(rest)
+                )
+            })
+            .collect(),
+        None => vec![plain(expression)],
+    };
+    prefixes.retain(|prefix| !prefix.is_empty());
+    prefixes
 }
 
 fn times<'a>(
@@ -317,7 +375,11 @@ fn sample(page: &mut Page, rules: &[Rule], series: &Series<'_>) {
     let wanted = horizon(rules, step);
     let longest = step.saturating_mul(SAMPLED);
     let times = series.before_now(wanted.min(longest));
-    let names: Vec<String> = times.iter().map(|at| series.name(*at, rules)).collect();
+    let Some(naming) = series.naming(rules) else {
+        page.text("(There are no figures: how the snapshots are called that these rules look for cannot be guessed.)");
+        return;
+    };
+    let names: Vec<String> = times.iter().map(|at| naming.name(*at)).collect();
     let snapshots: Vec<Snapshot<'_>> = names
         .iter()
         .zip(&times)
@@ -338,7 +400,15 @@ fn sample(page: &mut Page, rules: &[Rule], series: &Series<'_>) {
         .filter(|(verdict, _)| verdict.is_kept())
         .map(|(_, at)| series.now.duration_since(*at).unsigned_abs())
         .collect();
-    let supposed = series.words();
+    let supposed = match &naming {
+        Naming::Known(_) => series.words(),
+        Naming::Guessed(prefix) if prefix == ANY => {
+            "if there were a snapshot every hour".to_owned()
+        }
+        Naming::Guessed(prefix) => {
+            format!("if there were a snapshot every hour, called {prefix}…")
+        }
+    };
     if ages.len() == snapshots.len() {
         let year = Duration::from_secs(365 * DAY);
         let count = year.as_secs() / step.as_secs().max(1);
@@ -398,7 +468,7 @@ fn table(page: &mut Page, ages: &[Duration]) {
         from = limit;
         from_words = words;
     }
-    if let Some(oldest) = ages.last() {
+    if let Some(oldest) = ages.last().filter(|age| **age >= Duration::from_secs(60)) {
         page.line(&format!("  The oldest is {} old.", roughly(*oldest)));
     }
 }

@@ -152,3 +152,28 @@ jobs:
         "{text}"
     );
 }
+
+#[test]
+fn without_a_prefix_of_its_own_a_sample_has_names_that_the_rules_look_for() {
+    for (rules, expected) in [
+        (
+            "{type: regex, regex: ^manual_}, {type: grid, grid: 2x1d, regex: '^(manual|auto)_'}",
+            "if there were a snapshot every hour, called auto_…, there would have been 60 snapshots in 3 days. Of these, 2",
+        ),
+        (
+            "{type: grid, grid: 2x1d, regex: ^a_}, {type: grid, grid: 3x1d, regex: ^b_}",
+            "called a_…",
+        ),
+        (
+            "{type: last_n, count: 3}",
+            "if there were a snapshot every hour, there would",
+        ),
+        (
+            "{type: grid, grid: 2x1d, regex: '_x$'}",
+            "There are no figures",
+        ),
+    ] {
+        let text = snap("{type: manual}", rules);
+        assert!(text.contains(expected), "{rules}: {text}");
+    }
+}

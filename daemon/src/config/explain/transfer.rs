@@ -145,7 +145,7 @@ fn serve(page: &mut Page, config: &Config, serve: &Serve, other: &str) -> String
                 .map(ClientIdentity::as_str)
                 .collect();
             page.text(&format!(
-                "From {other} jobs that log in to this machine through ssh and are handed over by `zrepl stdinserver {}`.",
+                "From {other} jobs that log in to this machine through ssh and are handed over by `zrepl stdinserver NAME`; NAME is {}.",
                 list(&names, "or")
             ));
             names.first().copied().unwrap_or_default().to_owned()
