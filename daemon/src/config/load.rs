@@ -103,24 +103,24 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
     let text = match read_text(&main, &mut budget) {
         Ok(text) => text,
         Err(message) => {
-            problems.file_error(&file, message);
+            problems.file_error(&file, format!("read file: {message}"));
             return Err(ConfigError { problems });
         }
     };
-    combine(&file, &text, problems, |entry, at, problems| {
-        included(&directory.join(entry), &file, at, problems, &mut budget)
+    combine(&file, &text, problems, |entry, refuse| {
+        if entry.is_empty() {
+            refuse("the name of a file or directory is missing".to_owned());
+            return Vec::new();
+        }
+        included(&directory.join(entry), refuse, &mut budget)
     })
 }
 
 /// Reads a configuration from its text. `name` stands for the file in messages; `include` is refused.
 pub fn parse(name: &str, text: &str) -> Result<Loaded, ConfigError> {
     let file: Arc<Path> = Path::new(name).into();
-    combine(&file, text, Problems::default(), |_, at, problems| {
-        problems.push(include_error(
-            &file,
-            at,
-            "a text that is not in a file cannot include files".to_owned(),
-        ));
+    combine(&file, text, Problems::default(), |_, refuse| {
+        refuse("a text that is not in a file cannot include files".to_owned());
         Vec::new()
     })
 }
@@ -158,15 +158,23 @@ fn combine(
     main: &Arc<Path>,
     text: &str,
     mut problems: Problems,
-    mut include: impl FnMut(&str, Position, &mut Problems) -> Vec<IncludedFile>,
+    mut include: impl FnMut(&str, &mut dyn FnMut(String)) -> Vec<IncludedFile>,
 ) -> Result<Loaded, ConfigError> {
     let mut files = vec![(Arc::clone(main), read_file(main, text, &mut problems))];
     let entries = match &files[0].1 {
         Some(file) => file.include.clone(),
         None => Vec::new(),
     };
-    for (at, entry) in entries {
-        for (file, text) in include(&entry, at, &mut problems) {
+    for (index, (at, entry)) in entries.into_iter().enumerate() {
+        let mut refuse = |message| {
+            problems.push(include_error(
+                main,
+                at,
+                format!("include[{index}]"),
+                message,
+            ));
+        };
+        for (file, text) in include(&entry, &mut refuse) {
             let read = read_file(&file, &text, &mut problems);
             if let Some(read) = &read {
                 check_included(&file, read, &mut problems);
@@ -276,12 +284,12 @@ impl Loaded {
     }
 }
 
-/// Reads a file whose size is bounded.
+/// Reads a file whose size is bounded, or says why that cannot be done.
 fn read_text(path: &Path, budget: &mut u64) -> Result<String, String> {
-    let unreadable = |error: io::Error| format!("read file: {error}");
+    let unreadable = |error: io::Error| error.to_string();
     let file = OpenFile::open(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.is_dir() {
-        return Err("read file: it is a directory".to_owned());
+        return Err("it is a directory".to_owned());
     }
     let limit = MAX_FILE.min(*budget);
     let mut bytes = Vec::new();
@@ -291,23 +299,21 @@ fn read_text(path: &Path, budget: &mut u64) -> Result<String, String> {
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if size > MAX_FILE {
         return Err(format!(
-            "is larger than {} MiB: this cannot be a configuration",
+            "it is larger than {} MiB: this cannot be a configuration",
             MAX_FILE >> 20
         ));
     }
     if size > limit {
         return Err(format!(
-            "with this file, the configuration is larger than {} MiB",
+            "with it, the configuration is larger than {} MiB",
             MAX_TOTAL >> 20
         ));
     }
     *budget -= size;
     String::from_utf8(bytes).map_err(|error| {
-        let error = error.utf8_error();
-        format!(
-            "is not a text: byte {} is not UTF-8",
-            error.valid_up_to() + 1
-        )
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.split(|byte| *byte == b'\n').count();
+        format!("it is not a text: line {line} is not UTF-8")
     })
 }
 
@@ -383,8 +389,8 @@ fn written_keys(section: &Node) -> Option<(Position, Vec<String>)> {
 /// What an included file may not have, or has to no effect.
 fn check_included(file: &Arc<Path>, read: &ReadFile, problems: &mut Problems) {
     if let Some((at, _)) = read.include.first() {
-        let message = "included configuration files must not include other files";
-        problems.push(include_error(file, *at, message.to_owned()));
+        let message = "included configuration files must not include other files".to_owned();
+        problems.push(include_error(file, *at, "include".to_owned(), message));
     }
     if let Some((at, keys)) = &read.written_global
         && !keys.is_empty()
@@ -433,26 +439,19 @@ fn check_names(files: &[(Arc<Path>, Option<ReadFile>)], problems: &mut Problems)
     }
 }
 
-fn include_error(file: &Arc<Path>, at: Position, message: String) -> Problem {
+fn include_error(file: &Arc<Path>, at: Position, path: String, message: String) -> Problem {
     Problem {
         severity: Severity::Error,
         file: Arc::clone(file),
         at: Some(at),
-        path: "include".to_owned(),
+        path,
         message,
         hint: None,
     }
 }
 
 /// The files behind one entry of `include`: the file itself, or the `*.yml` files of a directory in order of their names.
-fn included(
-    path: &Path,
-    main: &Arc<Path>,
-    at: Position,
-    problems: &mut Problems,
-    budget: &mut u64,
-) -> Vec<IncludedFile> {
-    let mut refuse = |message: String| problems.push(include_error(main, at, message));
+fn included(path: &Path, refuse: &mut dyn FnMut(String), budget: &mut u64) -> Vec<IncludedFile> {
     let paths = match included_paths(path) {
         Ok(paths) => paths,
         Err(message) => {
@@ -469,7 +468,7 @@ fn included(
         }
         match read_text(&path, budget) {
             Ok(text) => files.push((Arc::from(path.as_path()), text)),
-            Err(message) => refuse(format!("{}: {message}", path.display())),
+            Err(message) => refuse(format!("read file: \"{}\": {message}", path.display())),
         }
     }
     files

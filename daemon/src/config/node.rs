@@ -183,7 +183,7 @@ impl Builder<'_> {
             return Err(self.error(format!("more than {MAX_NODES} values in one file")));
         }
         if depth > MAX_DEPTH {
-            return Err(self.error(format!("nested more than {MAX_DEPTH} levels deep")));
+            return Err(self.error(too_deep()));
         }
         let (anchor, kind) = match event {
             EventData::Alias { anchor } => {
@@ -303,6 +303,10 @@ fn syntax_message(error: &Error) -> String {
         }
         _ => format!("this is not YAML: {problem}"),
     }
+}
+
+fn too_deep() -> String {
+    format!("nested more than {MAX_DEPTH} levels deep")
 }
 
 /// What to do about the parser's commonest complaints.
@@ -470,6 +474,13 @@ mod tests {
     }
 
     #[test]
+    fn tabs_may_follow_colons() {
+        let root = parse("a:\tb\nc:\t\"d:\te\"\n").expect("YAML");
+        let row = |k: &str, v: &str| (k.to_owned(), v.to_owned(), false);
+        assert_eq!(entries(&root), [row("a", "b"), row("c", "d:\te")]);
+    }
+
+    #[test]
     fn hostile_texts_are_refused_in_bounded_memory() {
         let deep = "[".repeat(100_000);
         assert!(
@@ -488,8 +499,8 @@ mod tests {
         assert!(refused(&laughs).contains("aliases written out"), "{laughs}");
         let mut merges = "a0: &a0 {a: 1, b: 2, c: 3, d: 4}\n".to_owned();
         for level in 1..=20 {
-            let below = format!("*a{},", level - 1).repeat(100);
-            let line = format!("a{level}: &a{level} {{<<: [{below}]}}\n");
+            let below = format!("<<: *a{}, ", level - 1).repeat(100);
+            let line = format!("a{level}: &a{level} {{{below}}}\n");
             merges.push_str(&line);
         }
         assert!(refused(&merges).contains("more than 1000000"));

@@ -190,14 +190,20 @@ impl<'p> Reading<'p> {
     }
 }
 
-/// Some messages repeat what is written, which may be megabytes.
-fn cut(mut message: String) -> String {
-    const LONGEST: usize = 2000;
-    if message.len() > LONGEST {
-        message.truncate(message.floor_char_boundary(LONGEST));
-        message.push('…');
+/// Some messages repeat what is written, which may be megabytes: the middle of those is left out.
+fn cut(message: String) -> String {
+    const LONGEST: usize = 1000;
+    if message.len() <= LONGEST {
+        return message;
     }
-    message
+    let from_start = message.char_indices().nth(LONGEST / 2);
+    let from_end = message.char_indices().nth_back(LONGEST / 2);
+    match (from_start, from_end) {
+        (Some((start, _)), Some((end, _))) if start < end => {
+            format!("{} … {}", &message[..start], &message[end..])
+        }
+        _ => message,
+    }
 }
 
 /// The keys of one section, checked for strangers and doubles.
@@ -353,6 +359,10 @@ fn unknown_key(
     typed: bool,
     cx: &mut Reading<'_>,
 ) -> Option<&'static str> {
+    if cx.problems.is_full() {
+        cx.problems.leave_out();
+        return None;
+    }
     let allowed: Vec<&'static str> = typed
         .then_some(TYPE)
         .into_iter()
@@ -515,6 +525,7 @@ pub(crate) fn items<T>(
             let found = node.described();
             let hint = node
                 .plain()
+                .filter(|text| text.len() <= 80)
                 .map(|text| format!("write `[{text}]` or a line `- {text}`"));
             cx.error_with_hint(node.at, format!("must be a list, not {found}"), hint);
             return None;
@@ -636,7 +647,17 @@ impl<T: Value> Value for Vec<T> {
 
 impl Value for GoRegex {
     fn read(node: &Node, cx: &mut Reading<'_>) -> Option<Self> {
+        /// Compiling takes memory in proportion.
+        const LONGEST: usize = 16 << 10;
         let written = text(node, cx)?;
+        if written.len() > LONGEST {
+            let length = written.len();
+            cx.error(
+                node.at,
+                format!("invalid regex: it has {length} bytes, at most {LONGEST} are allowed"),
+            );
+            return None;
+        }
         match cx.regex(&written) {
             Ok(regex) => Some(regex),
             Err(error) => {

@@ -431,7 +431,7 @@ mod tests {
                 "CIDRs require 1 IP placeholder: the identity must contain '*' exactly once, but contains it 0 times",
             ),
             ("10.0.0.0/8", "*-*", "CIDRs require 1 IP placeholder"),
-            ("10.0.0.0/8", "a/*", "invalid client identity \"a/*\""),
+            ("10.0.0.0/8", "a/*", "invalid client identity \"a/*\": "),
             (
                 "10.0.0.0/8",
                 &long,

@@ -116,7 +116,8 @@ impl CaseFile {
             text.push('\n');
             text.push_str(&case.yaml);
             text.push_str(OUTCOME);
-            text.push_str(&case.outcome);
+            text.push_str(case.outcome.trim_end());
+            text.push('\n');
             text.push('\n');
         }
         fs::write(&self.path, text).map_err(|error| format!("{}: {error}", self.path.display()))

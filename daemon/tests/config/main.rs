@@ -60,6 +60,7 @@ fn main() -> ExitCode {
                     file.lock().map_err(|e| e.to_string())?.cases[index].outcome = outcome;
                     return Ok(());
                 }
+                // The file does not keep blanks at the end.
                 if outcome.trim_end() == case.outcome.trim_end() {
                     return Ok(());
                 }
