@@ -13,12 +13,18 @@ use zfs_safe::property::{Property, PropertyName};
 use zfs_safe::zfs::{DatasetQuery, Zfs};
 use zrepl_daemon::zfs_backend::{self, Choice};
 
+use crate::output::complain;
+
 /// Opens ZFS as the environment asks for.
 pub(crate) fn open() -> anyhow::Result<Arc<dyn Zfs>> {
     // What is not text is shown as it is and refused, not taken for unset.
     let wanted = std::env::var_os(zfs_backend::VARIABLE);
     let wanted = wanted.as_deref().map(std::ffi::OsStr::to_string_lossy);
-    Ok(zfs_backend::open(Choice::parse(wanted.as_deref())?)?)
+    let opened = zfs_backend::open(Choice::parse(wanted.as_deref())?)?;
+    if let Some(reason) = opened.fallback {
+        complain(format_args!("warning: using zfs(8): {reason}"));
+    }
+    Ok(opened.zfs)
 }
 
 /// All filesystems and volumes of this host with these properties, sorted by name.

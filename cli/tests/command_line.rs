@@ -1,6 +1,7 @@
 //! The program as users and scripts meet it: words in; standard output, standard error and exit status out.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -152,7 +153,9 @@ fn commands_that_need_a_configuration_say_so() {
     ] {
         let ran = zrepl(&[words, &["--config", "/nonexistent/x.yml"]].concat());
         assert_eq!((ran.status, ran.out.as_str()), (Some(1), ""), "{ran:?}");
-        assert!(ran.err.starts_with("could not parse config: "), "{ran:?}");
+        // `configcheck` has a line for each mistake before it.
+        let says = |line: &str| line.starts_with("could not parse config: ");
+        assert!(ran.err.lines().any(says), "{ran:?}");
         assert!(ran.err.contains("/nonexistent/x.yml"), "{ran:?}");
     }
 }
@@ -328,21 +331,48 @@ fn every_command_has_a_man_page_with_its_options() {
 }
 
 #[test]
-fn the_client_line_comes_before_the_daemon_answers() {
+fn version_asks_the_daemon_of_the_configuration_and_shows_the_client_first() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let path = directory.path().join("none.yml");
+    let sockpath = directory.path().join("control");
+    let config = directory.path().join("zrepl.yml");
+    let text = format!(
+        "global: {{control: {{sockpath: {}}}}}\njobs:\n- {{name: s, type: snap, filesystems: {{tank: true}}, \
+         snapshotting: {{type: manual}}, pruning: {{keep: [{{type: last_n, count: 1}}]}}}}\n",
+        sockpath.display()
+    );
+    std::fs::write(&config, text).expect("written");
+    let listener = UnixListener::bind(&sockpath).expect("free name");
     let mut child = Command::new(PROGRAM)
         .arg("version")
         .arg("--config")
-        .arg(&path)
+        .arg(&config)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("built by cargo");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped"))
-        .read_line(&mut line)
-        .expect("text");
-    assert!(line.starts_with("client: zrepl version=v"), "{line}");
-    assert_eq!(child.wait().expect("ends").code(), Some(1));
+    let mut out = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut line = || out.next().map(|line| line.expect("text"));
+    // Nobody has answered yet.
+    let client = line().expect("a line");
+    assert!(client.starts_with("client: zrepl version=v"), "{client}");
+
+    let (mut stream, _) = listener.accept().expect("a client");
+    let mut request = [0; 4];
+    stream.read_exact(&mut request).expect("a request");
+    stream
+        .write_all(include_bytes!("data/control-version.http"))
+        .expect("read by the client");
+    assert_eq!(
+        line().as_deref(),
+        Some("server: zrepl version=v0.7.0 go=go1.25.12 GOOS=linux GOARCH=amd64 Compiler=gc")
+    );
+    assert_eq!(line(), None);
+    let mut err = String::new();
+    let mut stderr = child.stderr.take().expect("piped");
+    stderr.read_to_string(&mut err).expect("text");
+    assert_eq!(
+        err,
+        "WARNING: client version != daemon version, restart zrepl daemon\n"
+    );
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
 }

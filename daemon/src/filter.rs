@@ -131,7 +131,18 @@ impl fmt::Display for Pattern {
 impl FilesystemFilter {
     /// A filter that includes every dataset: `<`.
     pub fn everything() -> Self {
-        Self::new([("<", true)]).expect("`<` is a pattern")
+        let everything = Pattern {
+            path: String::new(),
+            subtree: true,
+        };
+        let slots = Slots {
+            exact: None,
+            subtree: Some(0),
+        };
+        Self {
+            entries: vec![(everything, true)],
+            by_path: HashMap::from([(Box::default(), slots)]),
+        }
     }
 
     /// Builds a filter from texts; the first bad entry is the error.

@@ -1,17 +1,17 @@
 //! Regular expressions as zrepl's configuration has them: Go's syntax (RE2), unanchored, asked only whether a name
 //! matches. The pattern is translated for the `regex` crate, and the simple ones that configurations are full of
-//! (`^zrepl_.*`) are not compiled at all; of the others, those written equally share one automaton (7 to 17 KiB), because
-//! a thousand jobs with several each would take tens of MiB.
+//! (`^zrepl_.*`) are not compiled at all; others take 7 to 17 KiB, which clones share.
 //!
 //! The meaning is Go's for ASCII names, which is all that ZFS has.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+mod class;
+mod escape;
 mod shape;
 mod translate;
 
@@ -22,9 +22,6 @@ const SIZE_LIMIT: usize = 4 << 20;
 
 /// Largest cache of one automaton in bytes: names are short.
 const CACHE_LIMIT: usize = 64 << 10;
-
-/// Automata in use, by pattern.
-static COMPILED: LazyLock<Mutex<HashMap<Box<str>, Weak<Compiled>>>> = LazyLock::new(Mutex::default);
 
 /// A regular expression in Go's syntax. Cheap to clone; equal if written equally.
 #[derive(Clone)]
@@ -80,34 +77,27 @@ impl GoRegex {
         let translation = translate::translate(text).map_err(failed)?;
         let sequence = translation.sequence.as_deref();
         let everything = sequence.is_some_and(shape::is_everything);
-        if let Some(shape) = sequence.and_then(Shape::of) {
-            return Ok(Self(Arc::new(Compiled {
-                text: text.into(),
-                matcher: Matcher::Shape(shape),
-                everything,
-            })));
-        }
-        let mut compiled = COMPILED.lock().expect("no panic while it is held");
-        if let Some(known) = compiled.get(text).and_then(Weak::upgrade) {
-            return Ok(Self(known));
-        }
-        let regex = compile(&translation.pattern, translation.unicode).map_err(|error| {
-            let what = match error {
-                regex::Error::CompiledTooBig(_) => "expression too large".to_owned(),
-                other => last_line(&other.to_string()).to_owned(),
-            };
-            failed(Problem::new(what, text))
-        })?;
-        let new = Arc::new(Compiled {
+        let matcher = match sequence.and_then(Shape::of) {
+            Some(shape) => Matcher::Shape(shape),
+            None => Matcher::Regex(compile(&translation.pattern, translation.unicode).map_err(
+                |error| {
+                    let what = match error {
+                        regex::Error::CompiledTooBig(_) => "expression too large".to_owned(),
+                        other => last_line(&other.to_string()).to_owned(),
+                    };
+                    failed(Problem::new(what, text))
+                },
+            )?),
+        };
+        Ok(Self(Arc::new(Compiled {
             text: text.into(),
-            matcher: Matcher::Regex(regex),
+            matcher,
             everything,
-        });
-        compiled.insert(text.into(), Arc::downgrade(&new));
-        Ok(Self(new))
+        })))
     }
 
     /// The empty expression, which every name matches.
+    #[expect(clippy::missing_panics_doc, reason = "a test shows that it does not")]
     pub fn everything() -> Self {
         Self::new("").expect("the empty expression is one")
     }
@@ -129,21 +119,6 @@ impl GoRegex {
     /// pattern may match everything as well.
     pub fn matches_everything(&self) -> bool {
         self.0.everything
-    }
-}
-
-impl Drop for Compiled {
-    fn drop(&mut self) {
-        if matches!(self.matcher, Matcher::Regex(_)) {
-            let mut compiled = COMPILED.lock().expect("no panic while it is held");
-            // Another one may have taken the place meanwhile.
-            if compiled
-                .get(&self.text)
-                .is_some_and(|known| known.strong_count() == 0)
-            {
-                compiled.remove(&self.text);
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod filter;
 pub mod go_duration;
 pub mod go_regex;
 pub mod hook;
+pub mod interval;
 pub mod job;
 pub mod path_component;
 pub mod prune;

@@ -47,18 +47,45 @@ impl Choice {
     }
 }
 
+/// A way to ZFS.
+#[derive(Clone)]
+pub struct Opened {
+    /// ZFS.
+    pub zfs: Arc<dyn Zfs>,
+    /// Why it is reached through zfs(8) although nobody asked for that: worth a warning.
+    pub fallback: Option<Arc<BackendError>>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("zfs", &self.zfs.backend())
+            .field("fallback", &self.fallback)
+            .finish()
+    }
+}
+
 /// Opens ZFS as chosen.
-pub fn open(choice: Choice) -> Result<Arc<dyn Zfs>, BackendError> {
+pub fn open(choice: Choice) -> Result<Opened, BackendError> {
+    let wanted = |zfs| Opened {
+        zfs,
+        fallback: None,
+    };
     match choice {
-        Choice::Forced(Backend::Native) => native(),
-        Choice::Forced(Backend::Cli) => Ok(Arc::new(Cli::open()?)),
+        Choice::Forced(Backend::Native) => native().map(wanted),
+        Choice::Forced(Backend::Cli) => Ok(wanted(Arc::new(Cli::open()?))),
         Choice::Automatic => match native() {
-            Ok(zfs) => Ok(zfs),
-            Err(reason) => {
-                let zfs = Cli::open()?;
-                tracing::warn!(%reason, "using zfs(8): the native way to ZFS is not available");
-                Ok(Arc::new(zfs))
-            }
+            Ok(zfs) => Ok(wanted(zfs)),
+            // Then zfs(8) is what this program is built for, and nothing to warn about.
+            Err(BackendError::NotBuilt) => Ok(wanted(Arc::new(Cli::open()?))),
+            Err(reason) => match Cli::open() {
+                Ok(zfs) => Ok(Opened {
+                    zfs: Arc::new(zfs),
+                    fallback: Some(Arc::new(reason)),
+                }),
+                // If there is no zfs(8) either, the native reason says more.
+                Err(_) => Err(reason),
+            },
         },
     }
 }

@@ -37,7 +37,6 @@ enum Outcome {
 use Outcome::{Accepted, Refused};
 
 const TOO_MANY: Outcome = Refused("more than 500000 values");
-const PUNCTUATION: Outcome = Refused("more than 500000 colons");
 const DEEP: Outcome = Refused("nested more than 64 levels deep");
 const EXPANDED: Outcome = Refused("with its aliases written out");
 const NO_YAML: Outcome = Refused("this is not YAML");
@@ -73,7 +72,7 @@ fn nested() -> Vec<Hostile> {
         ),
         hostile("question marks", "? ".repeat(490_000), DEEP),
         hostile("closing brackets", "]".repeat(490_000), NO_YAML),
-        hostile("a million brackets", "[".repeat(1_000_000), PUNCTUATION),
+        hostile("a million brackets", "[".repeat(1_000_000), DEEP),
     ]
 }
 
@@ -82,18 +81,18 @@ fn repeated() -> Vec<Hostile> {
     vec![
         hostile("nothing but line ends", full_of("\n"), Accepted),
         hostile("nothing but blanks", full_of(" "), Accepted),
-        hostile("nothing but tabs", full_of("\t"), Accepted),
+        hostile("nothing but tabs", full_of("\t"), NO_YAML),
         hostile("nothing but hashes", full_of("#"), Accepted),
         hostile("nothing but comments", full_of("#\n"), Accepted),
         hostile("nothing but documents", full_of("---\n"), Accepted),
         hostile("nothing but directives", full_of("%a b\n"), NO_YAML),
         hostile("nothing but hyphens", full_of("-"), NO_SECTION),
-        hostile("nothing but colons", full_of(":"), PUNCTUATION),
-        hostile("nothing but quotes", full_of("'"), PUNCTUATION),
+        hostile("nothing but colons", full_of(":"), NO_SECTION),
+        hostile("nothing but quotes", full_of("'"), NO_SECTION),
         hostile("nothing but NUL", full_of("\0"), Refused("error: ")),
         hostile("empty items", full_of("- \n"), TOO_MANY),
         hostile("items", full_of("- a\n"), TOO_MANY),
-        hostile("commas", full_of("a,"), PUNCTUATION),
+        hostile("commas", full_of("a,"), NO_SECTION),
         hostile("fewer commas", flow("a,", 490_000), NO_YAML),
         hostile("commas and line ends", flow("a,\n", 490_000), NO_YAML),
         hostile("lists without commas", flow("[]", 240_000), NO_YAML),
@@ -274,7 +273,7 @@ fn aliased() -> Vec<Hostile> {
         hostile(
             "an anchor within itself",
             "a: &a [*a]\n".to_owned(),
-            Refused("names an anchor that contains it"),
+            Refused("there is no anchor"),
         ),
         hostile(
             "anchors",

@@ -225,6 +225,26 @@ fn a_huge_answer_is_not_held() {
 }
 
 #[test]
+fn the_longest_answer_is_taken_and_one_byte_more_is_not() {
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n\"12345678\"";
+    for (max_answer, taken) in [(10, true), (9, false)] {
+        let server = Server::replay(answer);
+        let socket = ControlSocket {
+            max_answer,
+            ..server.socket()
+        };
+        let answer: Answer = socket.post("/version", &"");
+        match answer {
+            Ok(text) => assert!(taken && text == "12345678", "{text}"),
+            Err(error) => assert!(
+                !taken && error.to_string().ends_with(" has more than 9 bytes"),
+                "{error}"
+            ),
+        }
+    }
+}
+
+#[test]
 fn a_socket_without_listener_says_what_to_look_at() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("control");

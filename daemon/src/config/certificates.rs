@@ -17,38 +17,26 @@ use crate::transport::tls_files;
 pub fn check_certificates(loaded: &mut Loaded, now: Timestamp) {
     let mut findings = Vec::new();
     for (job, written) in loaded.config.jobs.iter().enumerate() {
-        match (written.connect(), written.serve()) {
-            (Some(Connect::Tls(tls)), _) => {
-                check(
-                    &tls.ca,
-                    &tls.cert,
-                    &tls.key,
-                    now,
-                    |severity, key, message| {
-                        findings.push((Some(job), severity, format!(".connect.{key}"), message));
-                    },
-                );
-            }
-            (_, Some(Serve::Tls(tls))) => {
-                check(
-                    &tls.ca,
-                    &tls.cert,
-                    &tls.key,
-                    now,
-                    |severity, key, message| {
-                        findings.push((Some(job), severity, format!(".serve.{key}"), message));
-                    },
-                );
-            }
-            (Some(Connect::Ssh(ssh)), _) => {
-                let path = ssh.identity_file.as_path();
-                if let Some(message) = exposed(path) {
-                    let key = ".connect.identity_file".to_owned();
-                    findings.push((Some(job), Severity::Warning, key, message));
-                }
-            }
-            _ => {}
+        let mut note = |severity, path: String, message| {
+            findings.push((Some(job), severity, path, message));
+        };
+        if let Some(Connect::Ssh(ssh)) = written.connect()
+            && let Some(message) = exposed(ssh.identity_file.as_path())
+        {
+            note(
+                Severity::Warning,
+                ".connect.identity_file".to_owned(),
+                message,
+            );
         }
+        let (section, ca, cert, key) = match (written.connect(), written.serve()) {
+            (Some(Connect::Tls(tls)), _) => (".connect", &tls.ca, &tls.cert, &tls.key),
+            (_, Some(Serve::Tls(tls))) => (".serve", &tls.ca, &tls.cert, &tls.key),
+            _ => continue,
+        };
+        check(ca, cert, key, now, |severity, key, message| {
+            note(severity, format!("{section}.{key}"), message);
+        });
     }
     for (index, outlet) in loaded.config.global.logging.outlets().iter().enumerate() {
         if let Outlet::Tcp(outlet) = outlet
@@ -72,6 +60,7 @@ pub fn check_certificates(loaded: &mut Loaded, now: Timestamp) {
             None => loaded.report_global(severity, &path, message),
         }
     }
+    loaded.sort();
 }
 
 fn check(
@@ -121,4 +110,123 @@ fn exposed(path: &Path) -> Option<String> {
         "{} can be read by other users (mode {mode:04o}): chmod go-rwx it",
         path.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config;
+
+    /// A directory with certificates as a host has them: only their owner may read keys.
+    fn host() -> TempDir {
+        let directory = tempfile::tempdir().expect("a directory");
+        let material = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls");
+        for entry in fs::read_dir(material).expect("test material") {
+            let path = entry.expect("readable").path();
+            let name = path.file_name().expect("it has a name");
+            let copy = directory.path().join(name);
+            fs::copy(&path, &copy).expect("copied");
+            fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).expect("owned");
+        }
+        directory
+    }
+
+    /// What is found with these files, one finding a line, without the directory's name.
+    fn findings(host: &TempDir, ca: &str, cert: &str, key: &str) -> String {
+        findings_at("2026-12-01T12:00:00Z", host, ca, cert, key)
+    }
+
+    fn findings_at(now: &str, host: &TempDir, ca: &str, cert: &str, key: &str) -> String {
+        let directory = host.path().display();
+        let tls = format!("ca: {directory}/{ca}, cert: {directory}/{cert}, key: {directory}/{key}");
+        let yaml = format!(
+            "global:\n  logging:\n  - {{type: tcp, level: info, format: json, address: 'log:1', tls: {{{tls}}}}}\njobs:\n- type: sink\n  name: s\n  root_fs: tank\n  serve: {{type: tls, listen: ':1', client_cns: [c], {tls}}}\n- type: pull\n  name: p\n  root_fs: pool\n  interval: 1h\n  connect: {{type: tls, address: 'h:1', server_cn: h, {tls}}}\n  pruning: {{keep_sender: [{{type: not_replicated}}], keep_receiver: [{{type: last_n, count: 1}}]}}\n"
+        );
+        let mut loaded = config::parse("zrepl.yml", &yaml).expect("good apart from files");
+        check_certificates(&mut loaded, now.parse().expect("a time"));
+        loaded
+            .problems
+            .to_string()
+            .replace(&format!("{directory}/"), "")
+    }
+
+    #[test]
+    fn files_that_fit_are_silent() {
+        let host = host();
+        assert_eq!(findings(&host, "san.crt", "san.crt", "san.key"), "");
+    }
+
+    #[test]
+    fn all_places_that_name_certificates_are_checked() {
+        let host = host();
+        let found = findings(&host, "none.crt", "san.crt", "san.key");
+        for path in [
+            "global.logging[0].tls.ca",
+            "jobs[0].serve.ca",
+            "jobs[1].connect.ca",
+        ] {
+            assert!(
+                found.contains(&format!(
+                    "error: {path}: cannot parse ca file: none.crt: cannot read the file"
+                )),
+                "{path}: {found}"
+            );
+        }
+        assert_eq!(found.lines().count(), 3, "{found}");
+        assert!(found.starts_with("zrepl.yml:3:"), "{found}");
+    }
+
+    #[test]
+    fn the_file_to_blame_is_named() {
+        let host = host();
+        let found = findings(&host, "san.crt", "san.crt", "ed25519.key");
+        assert!(
+            found.contains("jobs[0].serve.key: cannot parse cert/key pair: ed25519.key: private key does not match public key of san.crt"),
+            "{found}"
+        );
+        let found = findings(&host, "san.crt", "none.crt", "san.key");
+        assert!(
+            found.contains("error: jobs[0].serve.cert: cannot parse cert/key pair: none.crt"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn certificates_of_the_future_are_warned_about() {
+        let host = host();
+        let found = findings_at(
+            "2020-01-01T00:00:00Z",
+            &host,
+            "san.crt",
+            "san.crt",
+            "san.key",
+        );
+        assert!(
+            found.contains("warning: jobs[0].serve.cert: is not valid before 2026-"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn expired_certificates_and_open_keys_are_warned_about() {
+        let host = host();
+        let found = findings(&host, "san.crt", "expired.crt", "expired.key");
+        assert!(
+            found.contains("warning: jobs[0].serve.cert: expired at "),
+            "{found}"
+        );
+        assert!(!found.contains("error"), "{found}");
+        let key = host.path().join("san.key");
+        fs::set_permissions(key, fs::Permissions::from_mode(0o640)).expect("owned");
+        let found = findings(&host, "san.crt", "san.crt", "san.key");
+        assert!(
+            found.contains("warning: jobs[1].connect.key: san.key can be read by other users (mode 0640): chmod go-rwx it"),
+            "{found}"
+        );
+    }
 }

@@ -233,7 +233,7 @@ impl Value for ClientMap {
 
     fn schema(_: &mut Definitions) -> Json {
         schema::map(
-            schema::name(
+            &schema::name(
                 "The client's identity; for a network, with one `*`, which stands for the client's address.",
                 &["prod1", "lan-*"],
             ),

@@ -283,7 +283,7 @@ impl Value for Logging {
     }
 
     fn schema(definitions: &mut Definitions) -> Json {
-        schema::list(Outlet::schema(definitions))
+        schema::list(&Outlet::schema(definitions))
     }
 }
 
@@ -341,7 +341,7 @@ impl Value for Monitoring {
     }
 
     fn schema(definitions: &mut Definitions) -> Json {
-        let mut list = schema::list(Monitor::schema(definitions));
+        let mut list = schema::list(&Monitor::schema(definitions));
         list["maxItems"] = 1.into();
         list
     }

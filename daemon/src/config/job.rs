@@ -11,8 +11,9 @@ use super::read::{Reading, Value, map_entries, text};
 use super::schema::{self, Definitions, Json};
 use super::snapshotting::Snapshotting;
 use super::transfer::{ConflictResolution, ReceiveOptions, Replication, SendOptions};
-use super::value::interval::{Interval, IntervalError};
 use crate::filter::{FilesystemFilter, Pattern};
+use crate::interval::Interval;
+use crate::interval::IntervalError;
 use crate::job::name::JobName;
 
 kinds! {
@@ -303,7 +304,7 @@ impl Value for FilesystemFilter {
         // Without a value a pattern excludes.
         let accepted = serde_json::json!({ "anyOf": [schema::boolean(), { "type": "null" }] });
         schema::map(
-            accepted,
+            &accepted,
             "From a filesystem, or one with all below it (`tank/home<`; `<` is everything), to whether it is included. The longest match decides.",
         )
     }

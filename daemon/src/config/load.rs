@@ -262,6 +262,16 @@ impl Loaded {
         });
     }
 
+    /// Puts the findings of later checks in their places.
+    pub(super) fn sort(&mut self) {
+        let order: Vec<PathBuf> = self
+            .sources
+            .iter()
+            .map(|source| source.file.to_path_buf())
+            .collect();
+        self.problems.sort(&order);
+    }
+
     /// Whether a later check found errors.
     pub fn into_result(self) -> Result<Self, ConfigError> {
         if self.problems.has_errors() {

@@ -118,7 +118,7 @@ impl Value for KeepRules {
     }
 
     fn schema(definitions: &mut Definitions) -> Json {
-        schema::list(KeepRule::schema(definitions))
+        schema::list(&KeepRule::schema(definitions))
     }
 }
 
@@ -156,7 +156,7 @@ impl Value for LocalKeepRules {
     }
 
     fn schema(definitions: &mut Definitions) -> Json {
-        schema::list(LocalKeepRule::schema(definitions))
+        schema::list(&LocalKeepRule::schema(definitions))
     }
 }
 

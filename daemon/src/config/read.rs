@@ -164,7 +164,11 @@ impl<'p> Reading<'p> {
         let mut path = String::new();
         for step in &self.path {
             match step {
-                Step::Index(index) => path.push_str(&format!("[{index}]")),
+                Step::Index(index) => {
+                    path.push('[');
+                    path.push_str(&index.to_string());
+                    path.push(']');
+                }
                 Step::Key(key) if path.is_empty() => path.push_str(key),
                 Step::Key(key) => {
                     path.push('.');
@@ -238,7 +242,8 @@ impl<'n> Fields<'n> {
                 }
                 continue;
             }
-            if !keys.contains(&name) && !(typed && name == TYPE) {
+            let known = keys.contains(&name) || (typed && name == TYPE);
+            if !known {
                 misspelt.extend(unknown_key(entry, name, keys, typed, cx));
                 continue;
             }
@@ -636,7 +641,7 @@ impl<T: Value> Value for Vec<T> {
     }
 
     fn schema(definitions: &mut Definitions) -> Json {
-        super::schema::list(T::schema(definitions))
+        super::schema::list(&T::schema(definitions))
     }
 }
 

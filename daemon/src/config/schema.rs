@@ -172,12 +172,12 @@ pub(crate) fn boolean() -> Json {
 }
 
 /// A list.
-pub(crate) fn list(items: Json) -> Json {
+pub(crate) fn list(items: &Json) -> Json {
     json!({ "type": "array", "items": items })
 }
 
 /// A map whose keys the user chooses.
-pub(crate) fn map(values: Json, doc: &str) -> Json {
+pub(crate) fn map(values: &Json, doc: &str) -> Json {
     json!({ "type": "object", "additionalProperties": values, "description": doc })
 }
 

@@ -8,11 +8,11 @@ use super::declare::{kinds, notation, section};
 use super::node::Node;
 use super::read::{Fields, Reading, Section, Value, text, with_causes};
 use super::schema::{self, Definitions, Json, Key};
-use super::value::interval::Interval;
 use super::value::path::ProgramPath;
 use crate::filter::FilesystemFilter;
 use crate::go_duration::PositiveDuration;
 use crate::hook::dsn::{MysqlDsn, PostgresDsn};
+use crate::interval::Interval;
 use crate::snapshot::cron_spec::CronSpec;
 use crate::snapshot::naming::{NamingKey, SnapshotNaming};
 

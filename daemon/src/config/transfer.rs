@@ -280,7 +280,7 @@ impl Value for Overrides {
 
     fn schema(_: &mut Definitions) -> Json {
         let value = serde_json::json!({ "anyOf": [schema::any_text(), { "type": "null" }] });
-        schema::map(value, "From the property's name to its value.")
+        schema::map(&value, "From the property's name to its value.")
     }
 }
 

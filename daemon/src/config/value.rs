@@ -3,5 +3,4 @@
 pub mod data_size;
 pub mod host_port;
 pub mod integer;
-pub mod interval;
 pub mod path;

@@ -271,43 +271,77 @@ fn roots(config: &Config, findings: &mut Vec<Finding>) {
 
 /// Jobs that do the same thing to the same filesystems.
 fn filters(config: &Config, findings: &mut Vec<Finding>) {
-    let snapshots = |job: &JobConfig| {
+    let takes_snapshots = |job: &JobConfig| {
         job.snapshotting()
             .is_some_and(|s| !matches!(s, Snapshotting::Manual(_)))
     };
-    let destroys = |job: &JobConfig| match job {
-        JobConfig::Push(job) => !keeps_everything(&job.pruning.keep_sender.rules()),
-        JobConfig::Snap(job) => !keeps_everything(&job.pruning.keep.rules()),
-        _ => false,
-    };
-    let kinds: [(&dyn Fn(&JobConfig) -> bool, &str); 2] = [
-        (&snapshots, "both take snapshots of it"),
-        (
-            &destroys,
-            "each destroys what its own rules do not keep, also what the other's keep",
-        ),
-    ];
-    for (concerned, what) in kinds {
-        let filters: Vec<(usize, &FilesystemFilter)> = config
-            .jobs
-            .iter()
-            .enumerate()
-            .filter(|(_, job)| concerned(job))
-            .filter_map(|(index, job)| Some((index, job.filesystems()?)))
-            .collect();
-        for overlap in filter::overlaps(&filters) {
-            let earlier = config.jobs[overlap.earlier].name();
+    for (job, earlier, witness) in overlapping(config, takes_snapshots) {
+        findings.push(Finding {
+            job,
+            path: ".filesystems",
+            message: format!(
+                "{witness} is also matched by job {:?}: both take snapshots of it",
+                config.jobs[earlier].name().as_str()
+            ),
+            hint: None,
+        });
+    }
+    for (job, earlier, witness) in overlapping(config, |job| local_rules(job).is_some()) {
+        let (a, b) = (&config.jobs[job], &config.jobs[earlier]);
+        if threatens(a, b) || threatens(b, a) {
             findings.push(Finding {
-                job: overlap.filter,
+                job,
                 path: ".filesystems",
                 message: format!(
-                    "{} is also matched by job {:?}: {what}",
-                    overlap.witness,
-                    earlier.as_str()
+                    "{witness} is also matched by job {:?}, and each destroys what its own rules do not keep, whatever the other's say",
+                    b.name().as_str()
                 ),
-                hint: None,
+                hint: Some(
+                    "a rule of type regex with `negate` keeps a job from touching what others named",
+                ),
             });
         }
+    }
+}
+
+/// Of the jobs of a kind, those that share filesystems with an earlier one.
+fn overlapping(
+    config: &Config,
+    concerned: impl Fn(&JobConfig) -> bool,
+) -> Vec<(usize, usize, String)> {
+    let filters: Vec<(usize, &FilesystemFilter)> = config
+        .jobs
+        .iter()
+        .enumerate()
+        .filter(|(_, job)| concerned(job))
+        .filter_map(|(index, job)| Some((index, job.filesystems()?)))
+        .collect();
+    filter::overlaps(&filters)
+        .into_iter()
+        .map(|overlap| (overlap.filter, overlap.earlier, overlap.witness.to_string()))
+        .collect()
+}
+
+/// The rules by which a job destroys snapshots of its `filesystems`.
+fn local_rules(job: &JobConfig) -> Option<Vec<Rule>> {
+    let rules = match job {
+        JobConfig::Push(job) => job.pruning.keep_sender.rules(),
+        JobConfig::Snap(job) => job.pruning.keep.rules(),
+        JobConfig::Pull(_) | JobConfig::Sink(_) | JobConfig::Source(_) => return None,
+    };
+    (!keeps_everything(&rules)).then_some(rules)
+}
+
+/// Whether one job destroys what another one takes: its rules have no word for those names alone that keeps them.
+fn threatens(job: &JobConfig, other: &JobConfig) -> bool {
+    let Some(rules) = local_rules(job) else {
+        return false;
+    };
+    match other.snapshotting().and_then(sample_name) {
+        Some(name) => !rules
+            .iter()
+            .any(|rule| matches!(rule, Rule::Regex { .. }) && rule.wants_name(&name)),
+        None => true,
     }
 }
 

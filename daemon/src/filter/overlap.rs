@@ -163,7 +163,7 @@ impl<'a> Map<'a> {
 
     fn witness(&self, place: usize) -> Witness {
         let path = self.paths[place / 2].to_owned();
-        if place % 2 == 0 {
+        if place.is_multiple_of(2) {
             Witness::Dataset(path)
         } else {
             Witness::Below(path)

@@ -173,16 +173,17 @@ fn a_thousand_filters_are_no_trouble() {
     let before = std::time::Instant::now();
     assert_eq!(overlaps(&keyed), []);
     let needed = before.elapsed();
-    assert!(needed.as_millis() < 500, "{needed:?}, though unoptimised");
+    assert!(needed.as_millis() < 2000, "{needed:?}, though unoptimised");
 }
 
-fn some_path() -> impl Strategy<Value = String> {
-    proptest::collection::vec(prop::sample::select(vec!["a", "b", "a b", "c"]), 0..4)
+fn some_path(min_components: usize) -> impl Strategy<Value = String> {
+    let component = prop::sample::select(vec!["a", "b", "a b", "c"]);
+    proptest::collection::vec(component, min_components..4)
         .prop_map(|components| components.join("/"))
 }
 
 fn some_filter() -> impl Strategy<Value = FilesystemFilter> {
-    proptest::collection::btree_map((some_path(), any::<bool>()), any::<bool>(), 0..5).prop_map(
+    proptest::collection::btree_map((some_path(0), any::<bool>()), any::<bool>(), 0..5).prop_map(
         |entries| {
             FilesystemFilter::new(entries.into_iter().map(|((path, subtree), accept)| {
                 (format!("{path}{}", if subtree { "<" } else { "" }), accept)
@@ -196,7 +197,7 @@ fn some_filter() -> impl Strategy<Value = FilesystemFilter> {
 fn candidates(filters: &[FilesystemFilter]) -> Vec<String> {
     filters
         .iter()
-        .flat_map(|filter| filter.entries())
+        .flat_map(FilesystemFilter::entries)
         .map(|(pattern, _)| pattern.path())
         .chain([""])
         .flat_map(|path| {
@@ -239,8 +240,7 @@ proptest! {
 
     /// Against the rule in words: an exact pattern, else the one with most components of those above.
     #[test]
-    fn verdicts_follow_the_rule(filter in some_filter(), dataset in some_path()) {
-        prop_assume!(!dataset.is_empty());
+    fn verdicts_follow_the_rule(filter in some_filter(), dataset in some_path(1)) {
         let is_above = |path: &str| {
             path.is_empty() || dataset == path || dataset.starts_with(&format!("{path}/"))
         };

@@ -82,8 +82,7 @@ pub(super) fn is_everything(sequence: &[Kind]) -> bool {
         rest => (false, rest),
     };
     match rest {
-        [] => !(anchored_start && anchored_end),
-        [Kind::AnyOne] => !(anchored_start && anchored_end),
+        [] | [Kind::AnyOne] => !(anchored_start && anchored_end),
         [only] => any(only),
         several => several.iter().all(|kind| *kind == Kind::AnyText),
     }

@@ -3,16 +3,15 @@
 //! reaches the crate escaped. Every atom is written with the flags it needs, so the result has no flags of its own.
 
 use std::fmt::Write as _;
-use std::iter::Peekable;
-use std::str::Chars;
 
 use super::Problem;
+use super::escape::escape;
 
 /// Most copies that counted repetitions may make of anything, nested ones multiplied.
 const MAX_REPEAT: u32 = 1000;
 
-/// Deepest nesting of groups: less than Go's 1000, and what the `regex` crate compiles without deep recursion.
-const MAX_DEPTH: usize = 100;
+/// Deepest nesting of groups: less than Go's 1000, and what stays within the `regex` crate's own limit.
+const MAX_DEPTH: usize = 50;
 
 /// What one pattern became.
 #[derive(Debug)]
@@ -71,13 +70,13 @@ struct Group {
     atoms: Vec<Atom>,
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     pattern: &'a str,
-    rest: &'a str,
+    pub(super) rest: &'a str,
     flags: Flags,
     groups: Vec<Group>,
     whole: Group,
-    unicode: bool,
+    pub(super) unicode: bool,
 }
 
 impl Atom {
@@ -248,13 +247,22 @@ impl<'a> Parser<'a> {
     }
 
     /// Writes a character so that the crate takes it for nothing else, inside a class or outside.
-    fn write_character(&mut self, text: &mut String, character: char) {
+    pub(super) fn write_character(&mut self, text: &mut String, character: char) {
         self.unicode |= !character.is_ascii();
         if character.is_ascii_alphanumeric() || character == '_' {
             text.push(character);
         } else {
             write!(text, "\\x{{{:X}}}", u32::from(character)).expect("strings take all text");
         }
+    }
+
+    pub(super) fn push_class(&mut self, class: String) {
+        let class = if self.flags.fold_case {
+            format!("(?i:{class})")
+        } else {
+            class
+        };
+        self.push(Atom::new(class, Kind::Other));
     }
 
     fn repeat(
@@ -377,8 +385,7 @@ impl<'a> Parser<'a> {
             _ => {
                 if let Some((class, rest)) = self.class_escape(before)? {
                     self.rest = rest;
-                    let text = self.folded(class);
-                    self.push(Atom::new(text, Kind::Other));
+                    self.push_class(class);
                 } else {
                     let (character, rest) = escape(before)?;
                     self.rest = rest;
@@ -386,96 +393,6 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-        Ok(())
-    }
-
-    fn folded(&self, class: String) -> String {
-        if self.flags.fold_case {
-            format!("(?i:{class})")
-        } else {
-            class
-        }
-    }
-
-    /// `\d`, `\pL` and their like, also inside a class.
-    fn class_escape(&mut self, text: &'a str) -> Result<Option<(String, &'a str)>, Problem> {
-        let class = match text.get(..2) {
-            Some(r"\d") => "[0-9]",
-            Some(r"\D") => "[^0-9]",
-            Some(r"\s") => r"[\t\n\f\r\x20]",
-            Some(r"\S") => r"[^\t\n\f\r\x20]",
-            Some(r"\w") => "[0-9A-Za-z_]",
-            Some(r"\W") => "[^0-9A-Za-z_]",
-            Some(r"\p" | r"\P") => return self.unicode_class(text).map(Some),
-            _ => return Ok(None),
-        };
-        Ok(Some((class.to_owned(), &text[2..])))
-    }
-
-    fn unicode_class(&mut self, text: &'a str) -> Result<(String, &'a str), Problem> {
-        let mut negated = text.starts_with(r"\P");
-        let after = &text[2..];
-        let (name, rest) = if let Some(inner) = after.strip_prefix('{') {
-            inner
-                .split_once('}')
-                .ok_or_else(|| Problem::new("invalid character class range", text))?
-        } else {
-            let length = after.chars().next().map_or(0, char::len_utf8);
-            after.split_at(length)
-        };
-        let bare = name.strip_prefix('^').unwrap_or(name);
-        negated ^= bare.len() < name.len();
-        let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ' ' | '-');
-        if bare.is_empty() || !bare.chars().all(valid) {
-            let snippet = &text[..text.len() - rest.len()];
-            return Err(Problem::new("invalid character class range", snippet));
-        }
-        self.unicode = true;
-        let letter = if negated { 'P' } else { 'p' };
-        Ok((format!("\\{letter}{{{bare}}}"), rest))
-    }
-
-    /// `[…]`. In Go a `[` inside is a literal unless `[:name:]` follows, and there are no set operators.
-    fn class(&mut self) -> Result<(), Problem> {
-        let whole = self.rest;
-        let mut rest = &whole[1..];
-        let mut class = String::from("[");
-        if let Some(after) = rest.strip_prefix('^') {
-            class.push('^');
-            rest = after;
-        }
-        let mut first = true;
-        while first || !rest.starts_with(']') {
-            first = false;
-            if let Some((named, after)) = named_class(rest)? {
-                class.push_str(named);
-                rest = after;
-                continue;
-            }
-            if let Some((inner, after)) = self.class_escape(rest)? {
-                class.push_str(&inner);
-                rest = after;
-                continue;
-            }
-            let start = rest;
-            let (low, after) = class_character(rest, whole)?;
-            rest = after;
-            self.write_character(&mut class, low);
-            if rest.starts_with('-') && rest.len() >= 2 && !rest.starts_with("-]") {
-                let (high, after) = class_character(&rest[1..], whole)?;
-                if high < low {
-                    let snippet = &start[..start.len() - after.len()];
-                    return Err(Problem::new("invalid character class range", snippet));
-                }
-                rest = after;
-                class.push('-');
-                self.write_character(&mut class, high);
-            }
-        }
-        class.push(']');
-        self.rest = &rest[1..];
-        let text = self.folded(class);
-        self.push(Atom::new(text, Kind::Other));
         Ok(())
     }
 }
@@ -499,92 +416,4 @@ fn counted(text: &str) -> Option<(Option<u32>, Option<Option<u32>>, &str)> {
     }
     let (max, rest) = number(rest)?;
     Some((min, max.map(Some), rest.strip_prefix('}')?))
-}
-
-/// `[:alpha:]` and its like.
-fn named_class(text: &str) -> Result<Option<(&str, &str)>, Problem> {
-    const NAMES: [&str; 14] = [
-        "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
-        "space", "upper", "word", "xdigit",
-    ];
-    let Some(length) = text.strip_prefix("[:").and_then(|inner| inner.find(":]")) else {
-        return Ok(None);
-    };
-    let name = &text[2..2 + length];
-    let (class, rest) = text.split_at(length + 4);
-    if NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
-        Ok(Some((class, rest)))
-    } else {
-        Err(Problem::new("invalid character class range", class))
-    }
-}
-
-fn class_character<'t>(text: &'t str, whole: &str) -> Result<(char, &'t str), Problem> {
-    if text.starts_with('\\') {
-        return escape(text);
-    }
-    let mut characters = text.chars();
-    let Some(character) = characters.next() else {
-        return Err(Problem::new("missing closing ]", whole));
-    };
-    Ok((character, characters.as_str()))
-}
-
-/// One escaped character: `text` starts with the backslash.
-fn escape(text: &str) -> Result<(char, &str), Problem> {
-    let mut characters = text[1..].chars().peekable();
-    let Some(character) = characters.next() else {
-        return Err(Problem::new("trailing backslash at end of expression", ""));
-    };
-    let value = match character {
-        'a' => Some('\x07'),
-        'f' => Some('\x0C'),
-        'n' => Some('\n'),
-        'r' => Some('\r'),
-        't' => Some('\t'),
-        'v' => Some('\x0B'),
-        'x' => hexadecimal(&mut characters),
-        // A digit alone would be a back reference.
-        '1'..='7' if !matches!(characters.peek(), Some('0'..='7')) => None,
-        '0'..='7' => {
-            let mut value = character.to_digit(8).unwrap_or(0);
-            for _ in 0..2 {
-                let Some(digit) = characters.peek().and_then(|c| c.to_digit(8)) else {
-                    break;
-                };
-                value = value * 8 + digit;
-                characters.next();
-            }
-            char::from_u32(value)
-        }
-        other if other.is_ascii() && !other.is_ascii_alphanumeric() => Some(other),
-        _ => None,
-    };
-    let rest_length: usize = characters.map(char::len_utf8).sum();
-    let (used, rest) = text.split_at(text.len() - rest_length);
-    value
-        .map(|value| (value, rest))
-        .ok_or_else(|| Problem::new("invalid escape sequence", used))
-}
-
-/// What follows `\x`: two digits, or any number in braces.
-fn hexadecimal(characters: &mut Peekable<Chars<'_>>) -> Option<char> {
-    if characters.next_if_eq(&'{').is_none() {
-        let high = characters.next()?.to_digit(16)?;
-        let low = characters.next()?.to_digit(16)?;
-        return char::from_u32(high * 16 + low);
-    }
-    let mut value: Option<u32> = None;
-    loop {
-        let character = characters.next()?;
-        if character == '}' {
-            return char::from_u32(value?);
-        }
-        value = Some(
-            value
-                .unwrap_or(0)
-                .checked_mul(16)?
-                .checked_add(character.to_digit(16)?)?,
-        );
-    }
 }

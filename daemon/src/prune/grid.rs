@@ -6,11 +6,11 @@
 
 use std::cmp::Reverse;
 use std::fmt;
-use std::time::Duration;
 
 use super::grid_spec::GridError;
 use super::{Opinion, Snapshot, matching};
 use crate::go_regex::GoRegex;
+use crate::interval::Interval as Length;
 
 /// How many snapshots a bucket keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Keep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
     repeat: u32,
-    seconds: u64,
+    length: Length,
     keep: Keep,
 }
 
@@ -58,12 +58,12 @@ pub enum GridOpinion {
 }
 
 impl Interval {
-    /// `repeat` buckets of `length`, which counts in whole seconds, at least one of them.
-    pub(super) fn new(repeat: u32, length: Duration, keep: Keep) -> Self {
-        debug_assert!(repeat > 0 && length.as_secs() > 0 && keep != Keep::Oldest(0));
+    /// `repeat` buckets of this length.
+    pub(super) fn new(repeat: u32, length: Length, keep: Keep) -> Self {
+        debug_assert!(repeat > 0 && keep != Keep::Oldest(0));
         Self {
             repeat,
-            seconds: length.as_secs(),
+            length,
             keep,
         }
     }
@@ -74,8 +74,12 @@ impl Interval {
     }
 
     /// How long each bucket is.
-    pub fn length(&self) -> Duration {
-        Duration::from_secs(self.seconds)
+    pub fn length(&self) -> Length {
+        self.length
+    }
+
+    fn seconds(&self) -> u64 {
+        self.length.duration().as_secs()
     }
 
     /// What each bucket keeps.
@@ -93,13 +97,13 @@ impl RetentionGrid {
         let mut only_keep_all = true;
         let mut previous = 0;
         for (interval, number) in intervals.iter().zip(1..) {
-            if interval.seconds < previous && !only_keep_all {
+            if interval.seconds() < previous && !only_keep_all {
                 return Err(GridError::Order { number, count });
             }
-            previous = interval.seconds;
+            previous = interval.seconds();
             only_keep_all &= interval.keep == Keep::All;
             end = interval
-                .seconds
+                .seconds()
                 .checked_mul(interval.repeat.into())
                 .and_then(|span| end.checked_add(span))
                 .ok_or(GridError::Span { number, count })?;
@@ -119,7 +123,7 @@ impl RetentionGrid {
         let index = self.ends.partition_point(|end| *end <= age);
         let interval = self.intervals.get(index)?;
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let bucket = (age - start) / interval.seconds;
+        let bucket = (age - start) / interval.seconds();
         Some((u32::try_from(index).ok()?, u32::try_from(bucket).ok()?))
     }
 

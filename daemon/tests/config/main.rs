@@ -102,7 +102,8 @@ fn outcome(case: &Case, schema: &Json) -> Result<String, Failed> {
                 let part = dump
                     .pointer(&pointer)
                     .ok_or_else(|| format!("there is no {path} to show"))?;
-                outcome.push_str(&format!("{part}\n"));
+                outcome.push_str(&part.to_string());
+                outcome.push('\n');
             }
             Ok(outcome)
         }

@@ -52,7 +52,7 @@ impl Page {
             if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
                 self.text.push_str(line.trim_end());
                 self.text.push('\n');
-                line = others.to_owned();
+                others.clone_into(&mut line);
                 empty = true;
             }
             if !empty {

@@ -9,7 +9,7 @@ use zfs_safe::version::Txg;
 
 use super::Surroundings;
 use super::page::Page;
-use super::transfer::replicates;
+use super::transfer::{others_destroy, replicates};
 use super::words::{counted, every, roughly, span};
 use crate::config::Config;
 use crate::config::job::JobConfig;
@@ -69,6 +69,11 @@ pub(super) fn explain(
             words(page, rule);
         }
         sample(page, &rules, &series);
+        if heading.contains("here")
+            && let Some(filter) = job.filesystems()
+        {
+            others_destroy(page, config, job.name(), filter);
+        }
     }
 }
 
@@ -117,7 +122,12 @@ fn words(page: &mut Page, rule: &Rule) {
 /// A grid, one line for each of its intervals.
 fn buckets(page: &mut Page, grid: &RetentionGrid) {
     for (index, interval) in grid.intervals().iter().enumerate() {
-        let whole = span(interval.length().saturating_mul(interval.repeat()));
+        let whole = span(
+            interval
+                .length()
+                .duration()
+                .saturating_mul(interval.repeat()),
+        );
         let during = if index == 0 {
             format!("in the last {whole}")
         } else {
@@ -127,8 +137,8 @@ fn buckets(page: &mut Page, grid: &RetentionGrid) {
             (Keep::All, _) => "all".to_owned(),
             (Keep::Oldest(1), 1) => "one".to_owned(),
             (Keep::Oldest(count), 1) => count.to_string(),
-            (Keep::Oldest(1), _) => format!("one {}", every(interval.length())),
-            (Keep::Oldest(count), _) => format!("{count} {}", every(interval.length())),
+            (Keep::Oldest(1), _) => format!("one {}", every(interval.length().duration())),
+            (Keep::Oldest(count), _) => format!("{count} {}", every(interval.length().duration())),
         };
         page.line(&format!("    {during}: {kept}"));
     }
@@ -215,42 +225,97 @@ impl<'a> Series<'a> {
         match self.times {
             Times::Every(step) => format!("with a snapshot {}", every(step)),
             Times::Cron(..) => "with snapshots at the times above".to_owned(),
-            Times::Supposed => "if there were a snapshot every hour".to_owned(),
+            Times::Supposed => "with a snapshot every hour".to_owned(),
         }
     }
 
-    /// The name of the snapshot taken at a time: one that the rules look at, if the job's own naming is not known.
-    fn name(&self, at: Timestamp, rules: &[Rule]) -> String {
-        match self.naming {
-            Some(naming) => naming.name_at(at),
-            None => {
-                let number = at.as_second();
-                let plain = format!("snapshot_{number}");
-                let expression = rules.iter().find_map(|rule| match rule {
-                    Rule::Grid { regex, .. }
-                    | Rule::LastN {
-                        regex: Some(regex), ..
-                    }
-                    | Rule::Regex {
-                        regex,
-                        negate: false,
-                    } => Some(regex.as_str()),
-                    _ => None,
-                });
-                let prefix: String = expression
-                    .unwrap_or_default()
-                    .trim_start_matches('^')
-                    .chars()
-                    .take_while(|c| c.is_ascii_alphanumeric() || "_-:".contains(*c))
-                    .collect();
-                if prefix.is_empty() {
-                    plain
-                } else {
-                    format!("{prefix}{number}")
-                }
+    /// How the names of snapshots begin, as far as these rules tell: the job's own way, or one that they look for.
+    fn naming(&self, rules: &[Rule]) -> Option<Naming<'_>> {
+        if let Some(naming) = self.naming {
+            return Some(Naming::Known(naming));
+        }
+        let expressions = rules.iter().filter_map(|rule| match rule {
+            Rule::Grid { regex, .. }
+            | Rule::LastN {
+                regex: Some(regex), ..
             }
+            | Rule::Regex { regex, .. } => Some(regex.as_str()),
+            Rule::LastN { regex: None, .. } | Rule::NotReplicated { .. } => None,
+        });
+        let mut prefixes: Vec<String> = expressions.flat_map(prefixes).collect();
+        prefixes.push(ANY.to_owned());
+        // The most telling names are those that many rules count, and none keeps for the name alone.
+        let telling = |prefix: &String| {
+            let name = format!("{prefix}0");
+            let wanted = |by_name: bool| {
+                let asked = |rule: &&Rule| by_name == matches!(rule, Rule::Regex { .. });
+                rules
+                    .iter()
+                    .filter(asked)
+                    .filter(|r| r.wants_name(&name))
+                    .count()
+            };
+            (wanted(true) == 0, wanted(false))
+        };
+        // Of equals, the first.
+        prefixes.reverse();
+        let prefix = prefixes.into_iter().max_by_key(telling)?;
+        let mut grids = rules
+            .iter()
+            .filter(|rule| matches!(rule, Rule::Grid { .. }))
+            .peekable();
+        let shows =
+            grids.peek().is_none() || grids.any(|rule| rule.wants_name(&format!("{prefix}0")));
+        shows.then_some(Naming::Guessed(prefix))
+    }
+}
+
+/// How snapshots begin that no rule asks for by name.
+const ANY: &str = "snapshot_";
+
+/// How snapshots are called.
+enum Naming<'a> {
+    Known(&'a SnapshotNaming),
+    /// A prefix, and a number after it.
+    Guessed(String),
+}
+
+impl Naming<'_> {
+    fn name(&self, at: Timestamp) -> String {
+        match self {
+            Self::Known(naming) => naming.name_at(at),
+            Self::Guessed(prefix) => format!("{prefix}{}", at.as_second()),
         }
     }
+}
+
+/// The beginnings of names that an expression looks for, where they are plain: `^(a|b)_` has `a_` and `b_`.
+fn prefixes(expression: &str) -> Vec<String> {
+    let plain = |text: &str| -> String {
+        text.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || "_-:".contains(*c))
+            .collect()
+    };
+    let expression = expression.trim_start_matches('^');
+    let mut prefixes = match expression
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once(')'))
+    {
+        Some((alternatives, rest)) => alternatives
+            .trim_start_matches("?:")
+            .split('|')
+            .map(|alternative| {
+                format!(
+                    "{}{}",
+                    plain(alternative.trim_start_matches('^')),
+                    plain(rest)
+                )
+            })
+            .collect(),
+        None => vec![plain(expression)],
+    };
+    prefixes.retain(|prefix| !prefix.is_empty());
+    prefixes
 }
 
 fn times<'a>(
@@ -286,7 +351,12 @@ fn horizon(rules: &[Rule], step: Duration) -> Duration {
         Rule::Grid { grid, .. } => grid
             .intervals()
             .iter()
-            .map(|interval| interval.length().saturating_mul(interval.repeat()))
+            .map(|interval| {
+                interval
+                    .length()
+                    .duration()
+                    .saturating_mul(interval.repeat())
+            })
             .fold(Duration::ZERO, Duration::saturating_add),
         Rule::LastN { count, .. } => {
             step.saturating_mul(u32::try_from(count.get()).unwrap_or(u32::MAX))
@@ -305,7 +375,11 @@ fn sample(page: &mut Page, rules: &[Rule], series: &Series<'_>) {
     let wanted = horizon(rules, step);
     let longest = step.saturating_mul(SAMPLED);
     let times = series.before_now(wanted.min(longest));
-    let names: Vec<String> = times.iter().map(|at| series.name(*at, rules)).collect();
+    let Some(naming) = series.naming(rules) else {
+        page.text("(There are no figures: how the snapshots are called that these rules look for cannot be guessed.)");
+        return;
+    };
+    let names: Vec<String> = times.iter().map(|at| naming.name(*at)).collect();
     let snapshots: Vec<Snapshot<'_>> = names
         .iter()
         .zip(&times)
@@ -326,7 +400,15 @@ fn sample(page: &mut Page, rules: &[Rule], series: &Series<'_>) {
         .filter(|(verdict, _)| verdict.is_kept())
         .map(|(_, at)| series.now.duration_since(*at).unsigned_abs())
         .collect();
-    let supposed = series.words();
+    let supposed = match &naming {
+        Naming::Known(_) => series.words(),
+        Naming::Guessed(prefix) if prefix == ANY => {
+            "if there were a snapshot every hour".to_owned()
+        }
+        Naming::Guessed(prefix) => {
+            format!("if there were a snapshot every hour, called {prefix}…")
+        }
+    };
     if ages.len() == snapshots.len() {
         let year = Duration::from_secs(365 * DAY);
         let count = year.as_secs() / step.as_secs().max(1);
@@ -386,7 +468,7 @@ fn table(page: &mut Page, ages: &[Duration]) {
         from = limit;
         from_words = words;
     }
-    if let Some(oldest) = ages.last() {
+    if let Some(oldest) = ages.last().filter(|age| **age >= Duration::from_secs(60)) {
         page.line(&format!("  The oldest is {} old.", roughly(*oldest)));
     }
 }

@@ -7,10 +7,13 @@ use crate::config::Config;
 use crate::config::connection::{Connect, Serve};
 use crate::config::job::{JobConfig, PullJob, PushJob, SinkJob, SourceJob};
 use crate::config::transfer::{
-    BandwidthLimit, Guarantee, InitialReplication, PlaceholderEncryption, ReceiveOptions,
-    Replication, SendOptions,
+    BandwidthLimit, Guarantee, InitialReplication, PlaceholderEncryption, PropertyText,
+    ReceiveOptions, Replication, SendOptions,
 };
+use crate::filter::{FilesystemFilter, overlaps};
 use crate::go_duration::Timeout;
+use crate::job::name::JobName;
+use crate::prune::Rule;
 
 pub(super) fn push(page: &mut Page, config: &Config, job: &PushJob, when: &str) {
     page.heading("When and where it replicates");
@@ -60,6 +63,7 @@ pub(super) fn source(page: &mut Page, config: &Config, job: &SourceJob) {
     send(page, &job.send);
     page.heading("What it keeps");
     page.text("Everything, until a pull job that fetches from here destroys it by its own rules (keep_sender).");
+    others_destroy(page, config, &job.name, &job.filesystems);
 }
 
 fn connect(page: &mut Page, config: &Config, connect: &Connect, other: &str) {
@@ -86,11 +90,11 @@ fn connect(page: &mut Page, config: &Config, connect: &Connect, other: &str) {
             limit(ssh.dial_timeout)
         )),
         Connect::Local(local) => {
-            let serving: Vec<&str> = config
+            let serving: Vec<String> = config
                 .jobs
                 .iter()
                 .filter(|job| matches!(job.serve(), Some(Serve::Local(serve)) if serve.listener_name == local.listener_name))
-                .map(|job| job.name().as_str())
+                .map(|job| quoted(job.name()))
                 .collect();
             page.text(&if serving.is_empty() {
                 format!(
@@ -141,20 +145,20 @@ fn serve(page: &mut Page, config: &Config, serve: &Serve, other: &str) -> String
                 .map(ClientIdentity::as_str)
                 .collect();
             page.text(&format!(
-                "From {other} jobs that log in to this machine through ssh and are handed over by `zrepl stdinserver {}`.",
+                "From {other} jobs that log in to this machine through ssh and are handed over by `zrepl stdinserver NAME`; NAME is {}.",
                 list(&names, "or")
             ));
             names.first().copied().unwrap_or_default().to_owned()
         }
         Serve::Local(local) => {
-            let (names, identities): (Vec<&str>, Vec<&str>) = config
+            let (names, identities): (Vec<String>, Vec<&str>) = config
                 .jobs
                 .iter()
                 .filter_map(|job| match job.connect() {
                     Some(Connect::Local(connect))
                         if connect.listener_name == local.listener_name =>
                     {
-                        Some((job.name().as_str(), connect.client_identity.as_str()))
+                        Some((quoted(job.name()), connect.client_identity.as_str()))
                     }
                     _ => None,
                 })
@@ -265,7 +269,7 @@ fn receive(page: &mut Page, receive: &ReceiveOptions) {
         .properties
         .inherit
         .iter()
-        .map(|name| name.as_str())
+        .map(PropertyText::as_str)
         .collect();
     if !inherited.is_empty() {
         page.text(&format!(
@@ -303,6 +307,40 @@ fn speed(page: &mut Page, limit: &BandwidthLimit) {
             limit.max, limit.bucket_capacity
         ));
     }
+}
+
+/// Points at jobs that destroy snapshots of the same filesystems.
+pub(super) fn others_destroy(
+    page: &mut Page,
+    config: &Config,
+    name: &JobName,
+    filter: &FilesystemFilter,
+) {
+    let others: Vec<String> = config
+        .jobs
+        .iter()
+        .filter(|other| other.name() != name)
+        .filter_map(|other| {
+            let (theirs, rules) = match other {
+                JobConfig::Push(push) => (&push.filesystems, push.pruning.keep_sender.rules()),
+                JobConfig::Snap(snap) => (&snap.filesystems, snap.pruning.keep.rules()),
+                _ => return None,
+            };
+            let destroys = !rules.iter().any(Rule::keeps_everything);
+            let concerns = !overlaps(&[(0, filter), (1, theirs)]).is_empty();
+            (destroys && concerns).then(|| quoted(other.name()))
+        })
+        .collect();
+    if !others.is_empty() {
+        page.text(&format!(
+            "Besides, snapshots of these filesystems are destroyed by the rules of the job {}.",
+            list(&others, "and")
+        ));
+    }
+}
+
+fn quoted(name: &JobName) -> String {
+    format!("\"{}\"", name.as_str())
 }
 
 /// Whether a job sends what it has snapshots of.

@@ -19,7 +19,9 @@ pub(super) fn duration(duration: Duration) -> String {
     }
     let (length, unit) = UNITS
         .into_iter()
-        .find(|(length, unit)| seconds >= *length && seconds % length == 0 && *unit != "week")
+        .find(|(length, unit)| {
+            seconds >= *length && seconds.is_multiple_of(*length) && *unit != "week"
+        })
         .unwrap_or((1, "second"));
     counted(seconds / length, unit)
 }

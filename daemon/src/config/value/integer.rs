@@ -25,6 +25,8 @@ fn integer(node: &Node, cx: &mut Reading<'_>) -> Option<i64> {
 }
 
 fn parse(text: &str) -> Option<i64> {
+    // 2^63: beyond it the conversion would saturate and mean another number.
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     let text = text.replace('_', "");
     let (negative, digits) = match text.strip_prefix(['-', '+']) {
         Some(digits) => (text.starts_with('-'), digits),
@@ -48,8 +50,6 @@ fn parse(text: &str) -> Option<i64> {
         return Some(number);
     }
     let number: f64 = text.parse().ok()?;
-    // 2^63: beyond it the conversion would saturate and mean another number.
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "cutting off the fraction is meant, and the range is checked"

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use super::{Plus, REDACTED, host_and_port, percent_decoded};
@@ -89,6 +90,11 @@ pub enum MysqlDsnError {
         /// Why not.
         reason: &'static str,
     },
+    /// Not an address for `tcp`.
+    #[error(
+        "invalid DSN: the network address for tcp must be host, host:port, [address] or [address]:port"
+    )]
+    TcpAddress,
     /// Not a way to use TLS.
     #[error(
         "invalid value / unknown config name: {0:?} of \"tls\" must be true, false, skip-verify or preferred"
@@ -159,7 +165,7 @@ impl FromStr for MysqlDsn {
             ("tcp", "") => DEFAULT_TCP.to_owned(),
             ("unix", "") => DEFAULT_UNIX.to_owned(),
             (_, "") => return Err(MysqlDsnError::NoDefaultAddress),
-            ("tcp", address) => with_port(address),
+            ("tcp", address) => with_port(address).ok_or(MysqlDsnError::TcpAddress)?,
             (_, address) => address.to_owned(),
         };
         let (database, query) = database.split_once('?').unwrap_or((database, ""));
@@ -263,12 +269,17 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn with_port(address: &str) -> String {
+/// Adds the default port; nothing if the text is neither a host nor an address, with or without port.
+fn with_port(address: &str) -> Option<String> {
     match host_and_port(address) {
-        Some((_, Some(_))) => address.to_owned(),
-        Some((host, None)) if !host.contains(':') => format!("{host}:{DEFAULT_PORT}"),
-        Some((host, None)) => format!("[{host}]:{DEFAULT_PORT}"),
-        None => format!("[{address}]:{DEFAULT_PORT}"),
+        Some((_, Some(_))) => Some(address.to_owned()),
+        Some((host, None)) if !host.contains(':') => Some(format!("{host}:{DEFAULT_PORT}")),
+        Some((host, None)) => Some(format!("[{host}]:{DEFAULT_PORT}")),
+        None => {
+            let ip = address.split_once('%').map_or(address, |(ip, _)| ip);
+            ip.parse::<Ipv6Addr>().ok()?;
+            Some(format!("[{address}]:{DEFAULT_PORT}"))
+        }
     }
 }
 
@@ -322,6 +333,10 @@ mod tests {
             ("u@tcp([::1]:3307)/", ["u", "", "tcp", "[::1]:3307", ""]),
             ("u@tcp([::1])/", ["u", "", "tcp", "[::1]:3306", ""]),
             ("u@tcp(::1)/", ["u", "", "tcp", "[::1]:3306", ""]),
+            (
+                "u@tcp(fe80::1%eth0)/",
+                ["u", "", "tcp", "[fe80::1%eth0]:3306", ""],
+            ),
             ("u@(host:1)/", ["u", "", "tcp", "host:1", ""]),
             ("u@tcp()/", ["u", "", "tcp", "127.0.0.1:3306", ""]),
             (
@@ -388,6 +403,8 @@ mod tests {
                 "u@tcp(h)x/",
                 "invalid DSN: did you forget to escape a param value?",
             ),
+            ("u@tcp(a:b:c)/", "the network address for tcp must be"),
+            ("u@tcp([::1]x)/", "the network address for tcp must be"),
             ("u@udp/", "default addr for network unknown"),
             ("/%", "invalid DSN: the database name has an invalid escape"),
             (

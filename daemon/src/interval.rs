@@ -12,6 +12,13 @@ use thiserror::Error;
 pub struct Interval(Duration);
 
 impl Interval {
+    /// This many seconds, if that is an interval: at least one, and no more than zrepl can represent.
+    pub fn from_secs(seconds: u64) -> Option<Self> {
+        (1..=Unit::SECOND.most())
+            .contains(&seconds)
+            .then_some(Self(Duration::from_secs(seconds)))
+    }
+
     /// The time span: whole seconds, at least one.
     pub fn duration(self) -> Duration {
         self.0
