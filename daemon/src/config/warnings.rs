@@ -337,12 +337,14 @@ fn threatens(job: &JobConfig, other: &JobConfig) -> bool {
     let Some(rules) = local_rules(job) else {
         return false;
     };
-    match other.snapshotting().and_then(sample_name) {
-        Some(name) => !rules
-            .iter()
-            .any(|rule| matches!(rule, Rule::Regex { .. }) && rule.wants_name(&name)),
-        None => true,
-    }
+    // What a job replicates that takes no snapshots may be called anything.
+    let name = other
+        .snapshotting()
+        .and_then(sample_name)
+        .unwrap_or_else(|| "of another job".to_owned());
+    !rules
+        .iter()
+        .any(|rule| matches!(rule, Rule::Regex { .. }) && rule.wants_name(&name))
 }
 
 /// Sides of a replication where nothing is ever destroyed.
