@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 mod overlap;
 
-pub use overlap::{Overlap, Witness, overlaps};
+pub use overlap::{Overlap, Witness, overlaps, sharing};
 
 /// `path` for one dataset, `path<` for that and all below it, `<` for everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

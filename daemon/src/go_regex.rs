@@ -12,9 +12,11 @@ use regex::bytes::{Regex, RegexBuilder};
 
 mod class;
 mod escape;
+mod patterns;
 mod shape;
 mod translate;
 
+pub(crate) use patterns::Patterns;
 use shape::Shape;
 
 /// Largest compiled form in bytes.
@@ -70,6 +72,11 @@ impl Problem {
 impl GoRegex {
     /// Checks and compiles `text`.
     pub fn new(text: &str) -> Result<Self, GoRegexError> {
+        Self::within(text, SIZE_LIMIT)
+    }
+
+    /// Checks and compiles `text` into at most so many bytes.
+    fn within(text: &str, size_limit: usize) -> Result<Self, GoRegexError> {
         let failed = |problem| GoRegexError {
             text: text.to_owned(),
             problem,
@@ -79,15 +86,17 @@ impl GoRegex {
         let everything = sequence.is_some_and(shape::is_everything);
         let matcher = match sequence.and_then(Shape::of) {
             Some(shape) => Matcher::Shape(shape),
-            None => Matcher::Regex(compile(&translation.pattern, translation.unicode).map_err(
-                |error| {
-                    let what = match error {
-                        regex::Error::CompiledTooBig(_) => "expression too large".to_owned(),
-                        other => last_line(&other.to_string()).to_owned(),
-                    };
-                    failed(Problem::new(what, text))
-                },
-            )?),
+            None => Matcher::Regex(
+                compile(&translation.pattern, translation.unicode, size_limit).map_err(
+                    |error| {
+                        let what = match error {
+                            regex::Error::CompiledTooBig(_) => TOO_LARGE.to_owned(),
+                            other => last_line(&other.to_string()).to_owned(),
+                        };
+                        failed(Problem::new(what, text))
+                    },
+                )?,
+            ),
         };
         Ok(Self(Arc::new(Compiled {
             text: text.into(),
@@ -122,10 +131,13 @@ impl GoRegex {
     }
 }
 
-fn compile(pattern: &str, unicode: bool) -> Result<Regex, regex::Error> {
+/// Go's words.
+const TOO_LARGE: &str = "expression too large";
+
+fn compile(pattern: &str, unicode: bool, size_limit: usize) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern)
         .unicode(unicode)
-        .size_limit(SIZE_LIMIT)
+        .size_limit(size_limit)
         .dfa_size_limit(CACHE_LIMIT)
         .build()
 }

@@ -498,9 +498,9 @@ fn decorations_of_yaml_are_allowed() {
 
 #[test]
 fn errors_behind_thousands_of_warnings_still_count() {
-    let warned: String = (0..3_000)
-        .map(|index| format!("    tank/{index}:\n"))
-        .collect();
+    let warned = (0..3_000).fold(String::new(), |text, index| {
+        text + &format!("    tank/{index}:\n")
+    });
     let text = format!(
         "jobs:
 - name: warned

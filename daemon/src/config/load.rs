@@ -13,6 +13,7 @@ use super::node::{self, Kind, Node, Position, shortened};
 use super::problem::{Problem, Problems, Severity};
 use super::read::{Fields, Marks, Reading, Section, Value, items};
 use super::{Config, warnings};
+use crate::go_regex::Patterns;
 
 /// Where the configuration is if nobody says where.
 const DEFAULT_LOCATIONS: [&str; 2] = ["/etc/zrepl/zrepl.yml", "/usr/local/etc/zrepl/zrepl.yml"];
@@ -160,7 +161,9 @@ fn combine(
     mut problems: Problems,
     mut include: impl FnMut(&str, &mut dyn FnMut(String)) -> Vec<IncludedFile>,
 ) -> Result<Loaded, ConfigError> {
-    let mut files = vec![(Arc::clone(main), read_file(main, text, &mut problems))];
+    let mut patterns = Patterns::default();
+    let read = read_file(main, text, &mut problems, &mut patterns);
+    let mut files = vec![(Arc::clone(main), read)];
     let entries = match &files[0].1 {
         Some(file) => file.include.clone(),
         None => Vec::new(),
@@ -175,7 +178,7 @@ fn combine(
             ));
         };
         for (file, text) in include(&entry, &mut refuse) {
-            let read = read_file(&file, &text, &mut problems);
+            let read = read_file(&file, &text, &mut problems, &mut patterns);
             if let Some(read) = &read {
                 check_included(&file, read, &mut problems);
             }
@@ -317,7 +320,12 @@ fn read_text(path: &Path, budget: &mut u64) -> Result<String, String> {
     })
 }
 
-fn read_file(file: &Arc<Path>, text: &str, problems: &mut Problems) -> Option<ReadFile> {
+fn read_file(
+    file: &Arc<Path>,
+    text: &str,
+    problems: &mut Problems,
+    patterns: &mut Patterns,
+) -> Option<ReadFile> {
     let root = match node::parse(text) {
         Ok(root) => root,
         Err(error) => {
@@ -332,7 +340,7 @@ fn read_file(file: &Arc<Path>, text: &str, problems: &mut Problems) -> Option<Re
             return None;
         }
     };
-    let mut cx = Reading::new(Arc::clone(file), problems);
+    let mut cx = Reading::new(Arc::clone(file), problems, patterns);
     let fields = Fields::open(&root, File::KEYS, false, &mut cx)?;
     let global = fields.section("global", &mut cx);
     let jobs = list(&fields, "jobs", &mut cx, |node, cx| {

@@ -7,6 +7,8 @@
 //! Whatever the bytes, building a tree takes bounded time and memory: size, nesting, the number of values and what aliases
 //! would expand to are limited far above what any configuration needs.
 
+mod tags;
+
 use std::collections::HashMap;
 use std::io::{Chain, Read};
 use std::rc::Rc;
@@ -16,14 +18,15 @@ use libyaml_safer::{Error, EventData, Mark, Parser, ScalarStyle};
 /// Deepest nesting. Configurations need about ten levels.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// Most values in a file. A thousand jobs have about 60 000.
+/// Most values in a file, those that `<<` copies included. A thousand jobs have about 60 000.
 pub(crate) const MAX_NODES: usize = 500_000;
 
-/// Most values in a file when every alias is written out.
+/// Most values in a file when every alias is written out, where long texts count more than once: without aliases, no file
+/// has as many.
 pub(crate) const MAX_EXPANDED: u64 = 1_000_000;
 
-/// Bytes of text that count as one value.
-const TEXT_OF_ONE: usize = 64;
+/// So many bytes of a text count as one more value.
+const TEXT_UNIT: usize = 16;
 
 /// Where something starts: both numbers from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +42,7 @@ pub struct Position {
 pub(crate) struct Node {
     pub(crate) at: Position,
     pub(crate) kind: Kind,
-    /// Values in this one with aliases written out, itself included; long texts count for more.
+    /// Values in this one with aliases written out, itself included, and [`TEXT_UNIT`]s of their texts.
     expanded: u64,
 }
 
@@ -72,21 +75,14 @@ pub(crate) struct SyntaxError {
 /// is an empty mapping.
 pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
     // Some editors leave a byte order mark, which is not part of the document.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if let Some(at) = tag_before_comma(text) {
-        return Err(SyntaxError {
-            at,
-            message: "a tag (`!…`) with nothing between it and a comma".to_owned(),
-            hint: Some("a text that begins with `!` needs quotes"),
-        });
-    }
+    let text = text.trim_start_matches('\u{feff}');
+    tags::refuse_before_comma(text)?;
     // The parser wants the last line to end like all others.
     let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
     let mut builder = Builder {
         events: Parser::new(),
         anchors: HashMap::new(),
         nodes: 0,
-        merged: 0,
         last: START,
     };
     builder.events.set_input(text.as_bytes().chain(end));
@@ -106,47 +102,10 @@ pub(crate) fn parse(text: &str) -> Result<Rc<Node>, SyntaxError> {
 
 const START: Position = Position { line: 1, column: 1 };
 
-/// Where a tag stands right before a comma, which the parser cannot cope with (libyaml-safer 0.3.0 panics). No
-/// configuration has tags; what looks like one in a block of text counts, too.
-fn tag_before_comma(text: &str) -> Option<Position> {
-    let mut quote = None;
-    let mut before = ' ';
-    let mut lines = text.split('\n').zip(0..);
-    lines.find_map(|(line, number)| {
-        let mut characters = line.char_indices().peekable();
-        before = ' ';
-        while let Some((start, character)) = characters.next() {
-            // Quotes, comments and tags begin where a value can.
-            let begins = before.is_whitespace() || "[{,:?-".contains(before);
-            before = character;
-            match (quote, character) {
-                (Some('"'), '\\') => {
-                    characters.next();
-                }
-                (Some(open), _) if open == character => quote = None,
-                (None, '"' | '\'') if begins => quote = Some(character),
-                (None, '#') if begins => return None,
-                (None, '!') if begins => {
-                    let tag = |c: char| !(c.is_whitespace() || ",[]{}".contains(c));
-                    while characters.next_if(|(_, c)| tag(*c)).is_some() {}
-                    if characters.peek().is_some_and(|(_, c)| *c == ',') {
-                        let column = line[..start].chars().count();
-                        return Some(position(number, u64::try_from(column).unwrap_or(0)));
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
-    })
-}
-
 struct Builder<'a> {
     events: Parser<Chain<&'a [u8], &'static [u8]>>,
     anchors: HashMap<String, Rc<Node>>,
     nodes: usize,
-    /// Entries that `<<` brought.
-    merged: u64,
     last: Position,
 }
 
@@ -173,15 +132,20 @@ impl Builder<'_> {
         }
     }
 
+    fn count(&mut self, values: usize) -> Result<(), SyntaxError> {
+        self.nodes += values;
+        if self.nodes > MAX_NODES {
+            return Err(self.error(format!("more than {MAX_NODES} values in one file")));
+        }
+        Ok(())
+    }
+
     fn node(
         &mut self,
         (event, at): (EventData, Position),
         depth: usize,
     ) -> Result<Rc<Node>, SyntaxError> {
-        self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            return Err(self.error(format!("more than {MAX_NODES} values in one file")));
-        }
+        self.count(1)?;
         if depth > MAX_DEPTH {
             return Err(self.error(too_deep()));
         }
@@ -263,11 +227,8 @@ impl Builder<'_> {
     fn merge(&mut self, source: &Node, entries: &mut Vec<Entry>) -> Result<(), SyntaxError> {
         match &source.kind {
             Kind::Mapping(merged) => {
-                // Counted before they are there: each `<<` may multiply what another has brought.
-                self.merged = self.merged.saturating_add(merged.len() as u64);
-                if self.merged > MAX_EXPANDED {
-                    return Err(self.error(format!("`<<` brings more than {MAX_EXPANDED} keys")));
-                }
+                // Each copy takes memory, unlike what an alias stands for.
+                self.count(merged.len())?;
                 entries.extend(merged.iter().map(|entry| Entry {
                     merged: true,
                     ..entry.clone()
@@ -323,27 +284,23 @@ fn advice(error: &Error) -> Option<&'static str> {
     }
 }
 
+/// Marks count from 0.
 fn place(mark: Mark) -> Position {
-    position(mark.line, mark.column)
-}
-
-/// A position from numbers that count from 0.
-fn position(line: u64, column: u64) -> Position {
     let from_1 = |number: u64| u32::try_from(number).map_or(u32::MAX, |n| n.saturating_add(1));
     Position {
-        line: from_1(line),
-        column: from_1(column),
+        line: from_1(mark.line),
+        column: from_1(mark.column),
     }
 }
 
 impl Node {
     fn new(at: Position, kind: Kind) -> Self {
         let inner = match &kind {
-            Kind::Scalar { text, .. } => (text.len() / TEXT_OF_ONE) as u64,
+            Kind::Scalar { text, .. } => u64::try_from(text.len() / TEXT_UNIT).unwrap_or(u64::MAX),
             Kind::Sequence(items) => sum(items.iter().map(|item| item.expanded)),
             Kind::Mapping(entries) => sum(entries
                 .iter()
-                .map(|entry| entry.value.expanded.saturating_add(1))),
+                .map(|entry| entry.key.expanded.saturating_add(entry.value.expanded))),
         };
         Self {
             at,
@@ -503,12 +460,29 @@ mod tests {
             let line = format!("a{level}: &a{level} {{{below}}}\n");
             merges.push_str(&line);
         }
-        assert!(refused(&merges).contains("more than 1000000"));
+        assert!(refused(&merges).contains("values in one file"));
         assert!(refused("a: &a [*a]\n").contains("no anchor `&a` before"));
         assert!(refused(&"- x\n".repeat(MAX_NODES + 1)).contains("values in one file"));
         assert!(refused("a: *nobody\n").starts_with("1:"));
         assert!(refused("a: [1\n").contains("not YAML"));
         assert!(refused("\u{0}\u{1}\u{2}").contains("not YAML") || parse("\u{0}\u{1}").is_ok());
+    }
+
+    #[test]
+    fn merging_and_repeating_do_not_multiply_memory() {
+        let entries: Vec<String> = (0..1000).map(|n| format!("k{n}: v")).collect();
+        let merging = format!(
+            "a: &a {{{}}}\nb:\n{}",
+            entries.join(", "),
+            "- {<<: *a}\n".repeat(1000)
+        );
+        assert!(refused(&merging).contains("values in one file"));
+        let long = "x".repeat(100_000);
+        let values = format!("a: &a {long}\nb: [{}]\n", "*a, ".repeat(1000));
+        assert!(refused(&values).contains("aliases written out"));
+        let keys = format!("? &a {long}\n: b\nc:\n{}", "- {*a : d}\n".repeat(1000));
+        assert!(refused(&keys).contains("aliases written out"));
+        assert!(parse(&"x".repeat(4 << 20)).is_ok());
     }
 
     #[test]

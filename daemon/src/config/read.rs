@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::node::{Entry, Kind, Node, Position, shortened};
 use super::problem::{Problem, Problems, Severity, closest};
 use super::schema::{Definitions, Json};
-use crate::go_regex::GoRegex;
+use crate::go_regex::{GoRegex, Patterns};
 
 /// A type that the configuration can hold.
 pub(crate) trait Value: Sized {
@@ -51,8 +51,8 @@ pub(crate) struct Reading<'p> {
     problems: &'p mut Problems,
     path: Vec<Step>,
     marks: Marks,
-    /// A thousand jobs use the same few patterns: compile each once.
-    regexes: HashMap<Box<str>, GoRegex>,
+    /// A thousand jobs use the same few.
+    patterns: &'p mut Patterns,
 }
 
 /// Where values stand, by their paths of keys.
@@ -78,13 +78,17 @@ enum Step {
 }
 
 impl<'p> Reading<'p> {
-    pub(crate) fn new(file: Arc<Path>, problems: &'p mut Problems) -> Self {
+    pub(crate) fn new(
+        file: Arc<Path>,
+        problems: &'p mut Problems,
+        patterns: &'p mut Patterns,
+    ) -> Self {
         Self {
             file,
             problems,
             path: Vec::new(),
             marks: Marks::default(),
-            regexes: HashMap::new(),
+            patterns,
         }
     }
 
@@ -177,16 +181,6 @@ impl<'p> Reading<'p> {
             }
         }
         path
-    }
-
-    /// Compiles a pattern, or returns the one compiled before.
-    fn regex(&mut self, text: &str) -> Result<GoRegex, <GoRegex as FromStr>::Err> {
-        if let Some(regex) = self.regexes.get(text) {
-            return Ok(regex.clone());
-        }
-        let regex: GoRegex = text.parse()?;
-        self.regexes.insert(text.into(), regex.clone());
-        Ok(regex)
     }
 }
 
@@ -472,10 +466,19 @@ pub(crate) fn read_word(
     place
 }
 
+/// Longest text in bytes. Whatever is longer is no name, pattern, grid or address that anybody wrote.
+const MAX_TEXT: usize = 64 << 10;
+
 /// Any scalar as text, as it is written.
 pub(crate) fn text(node: &Node, cx: &mut Reading<'_>) -> Option<String> {
     match node.text() {
         _ if node.is_null() => Some(String::new()),
+        Some(text) if text.len() > MAX_TEXT => {
+            let found = node.described();
+            let message = format!("is longer than {} KiB: {found}", MAX_TEXT >> 10);
+            cx.error(node.at, message);
+            None
+        }
         Some(text) => Some(text.to_owned()),
         None => {
             let found = node.described();
@@ -647,18 +650,8 @@ impl<T: Value> Value for Vec<T> {
 
 impl Value for GoRegex {
     fn read(node: &Node, cx: &mut Reading<'_>) -> Option<Self> {
-        /// Compiling takes memory in proportion.
-        const LONGEST: usize = 16 << 10;
         let written = text(node, cx)?;
-        if written.len() > LONGEST {
-            let length = written.len();
-            cx.error(
-                node.at,
-                format!("invalid regex: it has {length} bytes, at most {LONGEST} are allowed"),
-            );
-            return None;
-        }
-        match cx.regex(&written) {
+        match cx.patterns.compile(&written) {
             Ok(regex) => Some(regex),
             Err(error) => {
                 cx.error(node.at, with_causes(&error));
@@ -676,5 +669,23 @@ impl Value for GoRegex {
             "A regular expression (RE2, as in Go), found anywhere in the snapshot's name without `dataset@`.",
             &["^zrepl_", ".*"],
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config;
+
+    #[test]
+    fn endless_texts_are_refused_and_not_repeated() {
+        let long = "x".repeat(100_000);
+        let yaml = format!("include: ['{long}']\njobs:\n- {{type: sink, ? '{long}' : 1}}\n");
+        let error = config::parse("f", &yaml).expect_err("not accepted");
+        let text = error.to_string();
+        assert!(
+            text.contains("include[0]: is longer than 64 KiB: \"xxx"),
+            "{text}"
+        );
+        assert!(text.len() < 2000, "{} bytes", text.len());
     }
 }

@@ -1,6 +1,6 @@
 //! What is allowed, and most likely not meant: pointed out on the side, without keeping anything from working as it did.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Config;
 use super::connection::{Connect, Serve};
@@ -114,8 +114,9 @@ fn properties(job: &JobConfig, note: &mut impl FnMut(&'static str, String, Optio
         return;
     };
     let ReceiveOptions { properties, .. } = recv;
+    let inherited: HashSet<_> = properties.inherit.iter().collect();
     for (name, _) in properties.overrides.as_slice() {
-        if properties.inherit.contains(name) {
+        if inherited.contains(name) {
             note(
                 ".recv.properties",
                 format!(
@@ -349,10 +350,24 @@ fn threatens(job: &JobConfig, other: &JobConfig) -> bool {
 
 /// Sides of a replication where nothing is ever destroyed.
 fn endless(config: &Config, findings: &mut Vec<Finding>) {
+    // A snap job of the same filesystems is the usual way to prune what several jobs replicate.
+    let snaps = config.jobs.iter().filter_map(|job| match job {
+        JobConfig::Snap(snap) => Some(&snap.filesystems),
+        _ => None,
+    });
+    let pushes = config
+        .jobs
+        .iter()
+        .enumerate()
+        .filter_map(|(job, written)| match written {
+            JobConfig::Push(push) => Some((job, &push.filesystems)),
+            _ => None,
+        });
+    let pruned: HashSet<usize> = filter::sharing(pushes, snaps).into_iter().collect();
     for (job, written) in config.jobs.iter().enumerate() {
-        let (sender, receiver) = match written {
-            JobConfig::Push(push) => (Some(&push.filesystems), &push.pruning.keep_receiver),
-            JobConfig::Pull(pull) => (None, &pull.pruning.keep_receiver),
+        let receiver = match written {
+            JobConfig::Push(push) => &push.pruning.keep_receiver,
+            JobConfig::Pull(pull) => &pull.pruning.keep_receiver,
             _ => continue,
         };
         let mut note = |path, side: &str| {
@@ -366,13 +381,9 @@ fn endless(config: &Config, findings: &mut Vec<Finding>) {
         if keeps_everything(&receiver.rules()) {
             note(".pruning.keep_receiver", "receiver");
         }
-        // A snap job of the same filesystems is the usual way to prune what several jobs replicate.
-        if let (Some(filter), JobConfig::Push(push)) = (sender, written)
+        if let JobConfig::Push(push) = written
             && keeps_everything(&push.pruning.keep_sender.rules())
-            && !config.jobs.iter().any(|other| {
-                matches!(other, JobConfig::Snap(snap)
-                    if !filter::overlaps(&[(0, filter), (1, &snap.filesystems)]).is_empty())
-            })
+            && !pruned.contains(&job)
         {
             note(".pruning.keep_sender", "sender");
         }
@@ -440,5 +451,40 @@ fn listeners(config: &Config, findings: &mut Vec<Finding>) {
                 hint: None,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::time::Instant;
+
+    use crate::config;
+
+    #[test]
+    fn large_configurations_are_looked_through_quickly() {
+        let inherited = "x, ".repeat(20_000);
+        let mut yaml = format!(
+            "jobs:\n- type: sink\n  name: k\n  root_fs: a/k\n  serve: {{type: local, listener_name: l}}\n  recv: {{properties: {{inherit: [{inherited}], override: {{x: v"
+        );
+        for number in 0..20_000 {
+            write!(yaml, ", y{number}: v").expect("strings take all text");
+        }
+        yaml.push_str("}}}\n");
+        for number in 0..2000 {
+            writeln!(
+                yaml,
+                "- {{type: snap, name: s{number}, filesystems: {{'s{number}<': true}}, snapshotting: {{type: manual}}, pruning: {{keep: [{{type: last_n, count: 1}}]}}}}\n\
+                 - {{type: push, name: p{number}, connect: {{type: local, listener_name: l, client_identity: i}}, filesystems: {{'p{number}<': true}}, snapshotting: {{type: manual}}, pruning: {{keep_sender: [{{type: regex, regex: .*}}], keep_receiver: [{{type: last_n, count: 1}}]}}}}"
+            )
+            .expect("strings take all text");
+        }
+        let before = Instant::now();
+        let loaded = config::parse("f", &yaml).unwrap_or_else(|error| panic!("{error}"));
+        let needed = before.elapsed();
+        let warnings = loaded.problems.to_string();
+        assert!(warnings.contains("x is both inherited and overridden"));
+        assert!(warnings.contains("this job never destroys any on the sender"));
+        assert!(needed.as_secs() < 10, "{needed:?}, though unoptimised");
     }
 }

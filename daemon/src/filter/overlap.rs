@@ -67,6 +67,36 @@ pub fn overlaps<K: Clone>(filters: &[(K, &FilesystemFilter)]) -> Vec<Overlap<K>>
     found
 }
 
+/// Those of the filters that share at least one possible dataset with one of the others.
+pub fn sharing<'f, K>(
+    filters: impl IntoIterator<Item = (K, &'f FilesystemFilter)>,
+    others: impl IntoIterator<Item = &'f FilesystemFilter>,
+) -> Vec<K> {
+    let filters: Vec<_> = filters.into_iter().collect();
+    let others: Vec<_> = others.into_iter().collect();
+    let map = Map::of(
+        filters
+            .iter()
+            .map(|(_, filter)| *filter)
+            .chain(others.iter().copied()),
+    );
+    let mut claims = Claims::new(&map);
+    for (index, filter) in others.iter().enumerate() {
+        for (start, end) in map.accepted(filter) {
+            claims.claim(start, end, index);
+        }
+    }
+    let shares = |filter| {
+        let mut accepted = map.accepted(filter).into_iter();
+        accepted.any(|(start, end)| claims.first_in(start, end).is_some())
+    };
+    filters
+        .into_iter()
+        .filter(|(_, filter)| shares(filter))
+        .map(|(key, _)| key)
+        .collect()
+}
+
 /// The paths of all patterns in an order in which each subtree is contiguous. Place `2 * i` is path `i` itself, place
 /// `2 * i + 1` a nameless dataset below it.
 struct Map<'a> {

@@ -238,6 +238,17 @@ proptest! {
         }
     }
 
+    #[test]
+    fn those_that_share_are_found_by_comparing_with_each(
+        filters in proptest::collection::vec(some_filter(), 0..4),
+        others in proptest::collection::vec(some_filter(), 0..4),
+    ) {
+        let naive: Vec<usize> = (0..filters.len())
+            .filter(|&index| others.iter().any(|other| !overlaps(&[((), &filters[index]), ((), other)]).is_empty()))
+            .collect();
+        prop_assert_eq!(sharing(filters.iter().enumerate(), &others), naive);
+    }
+
     /// Against the rule in words: an exact pattern, else the one with most components of those above.
     #[test]
     fn verdicts_follow_the_rule(filter in some_filter(), dataset in some_path(1)) {

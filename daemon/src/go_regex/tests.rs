@@ -207,7 +207,7 @@ proptest! {
         let text = parts.concat();
         if let Ok(regex) = GoRegex::new(&text) {
             let pattern = translate::translate(&text).expect("compiled").pattern;
-            let automaton = compile(&pattern, false).expect("compiled");
+            let automaton = compile(&pattern, false, SIZE_LIMIT).expect("compiled");
             for name in names {
                 prop_assert_eq!(regex.is_match(&name), automaton.is_match(name.as_bytes()), "{:?} {:?}", text, name);
                 if regex.matches_everything() && !name.is_empty() && !name.contains('\n') {

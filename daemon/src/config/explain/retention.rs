@@ -21,7 +21,10 @@ use crate::snapshot::cron_spec::CronSpec;
 use crate::snapshot::naming::SnapshotNaming;
 
 /// Most snapshots in a sample.
-const SAMPLED: u32 = 200_000;
+const SAMPLED: usize = 200_000;
+
+/// Most opinions in a sample: of each rule about each snapshot.
+const OPINIONS: usize = 1_000_000;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -192,32 +195,51 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// When snapshots were taken during the time before now, the newest first.
-    fn before_now(&self, horizon: Duration) -> Vec<Timestamp> {
-        let mut times = Vec::new();
-        let Ok(first) = self.now.checked_sub(horizon) else {
-            return times;
-        };
+    /// When snapshots were taken during the time before now, the newest first, and that time. It is shortened if there
+    /// would be more than so many.
+    fn before_now(&self, horizon: Duration, most: usize) -> (Duration, Vec<Timestamp>) {
         if let Times::Cron(cron, _) = self.times {
-            let mut last = first;
-            while let Some(next) = cron.next(last, self.zone)
-                && next <= self.now
-            {
-                times.push(next);
-                last = next;
-            }
-            times.reverse();
-            return times;
+            return self.matches_before_now(cron, horizon, most);
         }
-        let mut at = self.now;
-        while at > first {
-            times.push(at);
-            let Ok(before) = at.checked_sub(self.step()) else {
-                break;
+        let longest = u32::try_from(most).unwrap_or(u32::MAX);
+        let horizon = horizon.min(self.step().saturating_mul(longest));
+        let times = (0..longest).map_while(|number| {
+            let age = self.step().saturating_mul(number);
+            (age < horizon).then(|| self.now.checked_sub(age).ok())?
+        });
+        (horizon, times.collect())
+    }
+
+    /// A specification can only be searched forwards, and may match once a second for a month and then not for a year. So the
+    /// search starts where there cannot be too many matches, and then from twice as far back.
+    fn matches_before_now(
+        &self,
+        cron: &CronSpec,
+        horizon: Duration,
+        most: usize,
+    ) -> (Duration, Vec<Timestamp>) {
+        let mut back = Duration::from_secs(most as u64).min(horizon);
+        let (mut reached, mut times) = (Duration::ZERO, Vec::new());
+        loop {
+            let Ok(first) = self.now.checked_sub(back) else {
+                return (reached, times);
             };
-            at = before;
+            let matches = std::iter::successors(Some(first), |last| cron.next(*last, self.zone));
+            let mut found: Vec<Timestamp> = matches
+                .skip(1)
+                .take_while(|next| *next <= self.now)
+                .take(most + 1)
+                .collect();
+            if found.len() > most {
+                return (reached, times);
+            }
+            found.reverse();
+            (reached, times) = (back, found);
+            if back >= horizon {
+                return (reached, times);
+            }
+            back = back.saturating_mul(2).min(horizon);
         }
-        times
     }
 
     /// Says when snapshots are supposed to have been taken.
@@ -373,8 +395,11 @@ fn horizon(rules: &[Rule], step: Duration) -> Duration {
 fn sample(page: &mut Page, rules: &[Rule], series: &Series<'_>) {
     let step = series.step();
     let wanted = horizon(rules, step);
-    let longest = step.saturating_mul(SAMPLED);
-    let times = series.before_now(wanted.min(longest));
+    let most = SAMPLED.min(OPINIONS / rules.len().max(1));
+    let (reached, times) = series.before_now(wanted, most);
+    if times.is_empty() {
+        return;
+    }
     let Some(naming) = series.naming(rules) else {
         page.text("(There are no figures: how the snapshots are called that these rules look for cannot be guessed.)");
         return;
@@ -421,11 +446,11 @@ fn sample(page: &mut Page, rules: &[Rule], series: &Series<'_>) {
     page.text(&format!(
         "In figures: {supposed}, there would have been {} in {}. Of these, {} would be there now:",
         counted(snapshots.len() as u64, "snapshot"),
-        roughly(wanted.min(longest)),
+        roughly(reached),
         ages.len()
     ));
     table(page, &ages);
-    if wanted > longest {
+    if wanted > reached {
         page.text("(This sample is too short to show the oldest of them.)");
     }
 }

@@ -120,6 +120,25 @@ fn times_of_a_cron_specification_are_shown_and_used() {
 }
 
 #[test]
+fn a_sample_is_small_whatever_the_times_and_rules() {
+    let before = std::time::Instant::now();
+    // A second for each of January, and then no more for eleven months: dense, though not at first sight.
+    let text = snap(
+        "{type: cron, prefix: z_, cron: '* * * * 1 *'}",
+        "{type: grid, grid: 1000x52w, regex: ^z_}",
+    );
+    assert!(text.contains("older than that: none"), "{text}");
+    let rules = vec!["{type: grid, grid: 1000x1d, regex: ^z_}"; 300].join(", ");
+    let text = snap("{type: periodic, prefix: z_, interval: 1s}", &rules);
+    assert!(
+        text.contains("This sample is too short to show the oldest"),
+        "{text}"
+    );
+    let needed = before.elapsed();
+    assert!(needed.as_secs() < 20, "{needed:?}, though unoptimised");
+}
+
+#[test]
 fn a_job_without_snapshots_of_its_own_borrows_those_of_another() {
     let yaml = r"
 jobs:
