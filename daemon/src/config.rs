@@ -1,29 +1,26 @@
 //! What users write: the configuration file of zrepl 0.7.0, read strictly, with every mistake in it named in one run.
 //!
-//! Text becomes a tree with places ([`node`]), the tree becomes typed values ([`read`], by the declarations in `global`, `job`
-//! and their neighbours), files are combined ([`load`]), and what is allowed but surprising is pointed out ([`warnings`]).
+//! Text becomes a tree with places, and the tree typed values (`decode`, by the declarations in `global`, `job` and their
+//! neighbours); files are combined (`load`), and what is allowed but surprising is pointed out (`warnings`).
 //! What comes out, a [`Config`], can hold no wrong value: nothing after it looks at YAML again.
 
 mod certificates;
 pub mod connection;
-mod declare;
+mod decode;
 pub mod explain;
 pub mod global;
 pub mod job;
 mod load;
-mod node;
 mod problem;
 pub mod pruning;
-mod read;
-mod schema;
 pub mod snapshotting;
 pub mod transfer;
 pub mod value;
 mod warnings;
 
 pub use certificates::check_certificates;
+pub use decode::node::Position;
 pub use load::{ConfigError, Loaded, load, parse};
-pub use node::Position;
 pub use problem::{Problem, Problems, Severity};
 
 use serde::Serialize;
@@ -48,6 +45,6 @@ impl Config {
 
     /// The JSON Schema of a configuration file, as text.
     pub fn schema() -> String {
-        format!("{:#}", schema::document::<load::File>())
+        format!("{:#}", decode::schema::document::<load::File>())
     }
 }

@@ -71,7 +71,7 @@ fn check(
     mut note: impl FnMut(Severity, &str, String),
 ) {
     if let Err(error) = tls_files::load_authorities(ca.as_path()) {
-        note(Severity::Error, "ca", super::read::with_causes(&error));
+        note(Severity::Error, "ca", super::decode::with_causes(&error));
     }
     match tls_files::load_identity(cert.as_path(), key.as_path()) {
         Ok(identity) => {
@@ -95,7 +95,7 @@ fn check(
             } else {
                 "cert"
             };
-            note(Severity::Error, blamed, super::read::with_causes(&error));
+            note(Severity::Error, blamed, super::decode::with_causes(&error));
         }
     }
     if let Some(message) = exposed(key.as_path()) {

@@ -1,9 +1,9 @@
 //! The sections `connect` and `serve`: how the two sides of a replication reach each other.
 
-use super::declare::{kinds, notation, section};
-use super::node::{Kind, Node, Position};
-use super::read::{Reading, Value, map_entries, text, with_causes};
-use super::schema::{self, Definitions, Json};
+use super::decode::declare::{kinds, notation, section};
+use super::decode::node::{Kind, Node, Position};
+use super::decode::schema::{self, Definitions, Json};
+use super::decode::{Reading, Value, map_entries, text, with_causes};
 use super::value::host_port::HostPort;
 use super::value::integer::Port;
 use super::value::path::FilePath;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::declare::{kinds, notation, section, words};
-use super::node::Node;
-use super::read::{Reading, Value, items, type_text};
-use super::schema::{self, Definitions, Json};
+use super::decode::declare::{kinds, notation, section, words};
+use super::decode::node::Node;
+use super::decode::schema::{self, Definitions, Json};
+use super::decode::{Reading, Value, items, type_text};
 use super::value::host_port::HostPort;
 use super::value::path::{FilePath, SocketPath};
 use crate::go_duration::PositiveDuration;

@@ -4,11 +4,11 @@ use serde::Serialize;
 use zfs_safe::name::DatasetPath;
 
 use super::connection::{Connect, Serve};
-use super::declare::{kinds, notation, section};
-use super::node::{Node, shortened};
+use super::decode::declare::{kinds, notation, section};
+use super::decode::node::{Node, shortened};
+use super::decode::schema::{self, Definitions, Json};
+use super::decode::{Reading, Value, map_entries, text};
 use super::pruning::{LocalPruning, ReplicatedPruning};
-use super::read::{Reading, Value, map_entries, text};
-use super::schema::{self, Definitions, Json};
 use super::snapshotting::Snapshotting;
 use super::transfer::{ConflictResolution, ReceiveOptions, Replication, SendOptions};
 use crate::filter::{FilesystemFilter, Pattern};

@@ -6,12 +6,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::declare::section;
+use super::decode::declare::section;
+use super::decode::node::{self, Kind, Node, Position, shortened};
+use super::decode::{Fields, Marks, Reading, Section, Value, items};
 use super::global::Global;
 use super::job::JobConfig;
-use super::node::{self, Kind, Node, Position, shortened};
 use super::problem::{Problem, Problems, Severity};
-use super::read::{Fields, Marks, Reading, Section, Value, items};
 use super::{Config, warnings};
 use crate::go_regex::Patterns;
 

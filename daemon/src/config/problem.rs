@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::node::Position;
+use super::decode::node::Position;
 
 /// Errors keep the configuration from being used; warnings do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::declare::{kinds, notation, section};
-use super::node::Node;
-use super::read::{Reading, Value, items, type_text};
-use super::schema::{self, Definitions, Json};
+use super::decode::declare::{kinds, notation, section};
+use super::decode::node::Node;
+use super::decode::schema::{self, Definitions, Json};
+use super::decode::{Reading, Value, items, type_text};
 use super::value::integer::Count;
 use crate::go_regex::GoRegex;
 use crate::prune::Rule;

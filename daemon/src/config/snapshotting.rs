@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::declare::{kinds, notation, section};
-use super::node::Node;
-use super::read::{Fields, Reading, Section, Value, text, with_causes};
-use super::schema::{self, Definitions, Json, Key};
+use super::decode::declare::{kinds, notation, section};
+use super::decode::node::Node;
+use super::decode::schema::{self, Definitions, Json, Key};
+use super::decode::{Fields, Reading, Section, Value, text, with_causes};
 use super::value::path::ProgramPath;
 use crate::filter::FilesystemFilter;
 use crate::go_duration::PositiveDuration;

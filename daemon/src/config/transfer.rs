@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::declare::{notation, section, words};
-use super::node::{Node, shortened};
-use super::read::{Reading, Value, map_entries, parsed, text};
-use super::schema::{self, Definitions, Json};
+use super::decode::declare::{notation, section, words};
+use super::decode::node::{Node, shortened};
+use super::decode::schema::{self, Definitions, Json};
+use super::decode::{Reading, Value, map_entries, parsed, text};
 use super::value::data_size::{DataSize, DataSizeError};
 use super::value::integer::Concurrency;
 

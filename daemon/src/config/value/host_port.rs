@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use crate::config::node::{Node, shortened};
-use crate::config::read::{Reading, Value, parsed};
-use crate::config::schema::{self, Definitions, Json};
+use crate::config::decode::node::{Node, shortened};
+use crate::config::decode::schema::{self, Definitions, Json};
+use crate::config::decode::{Reading, Value, parsed};
 
 /// An address to listen on or to connect to. An empty host means all addresses of this machine; the port may be a service
 /// name.

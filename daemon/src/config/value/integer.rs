@@ -4,9 +4,9 @@ use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 
 use serde::Serialize;
 
-use crate::config::node::Node;
-use crate::config::read::{Reading, Value, unquoted};
-use crate::config::schema::{self, Definitions, Json};
+use crate::config::decode::node::Node;
+use crate::config::decode::schema::{self, Definitions, Json};
+use crate::config::decode::{Reading, Value, unquoted};
 
 /// Reads a number as go-yaml does: decimal, `0x`, `0b`, octal with a leading zero, `_` between digits; of a number with a
 /// fraction, the fraction is cut off.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::config::node::Node;
-use crate::config::read::{Reading, Value, text};
-use crate::config::schema::{self, Definitions, Json};
+use crate::config::decode::node::Node;
+use crate::config::decode::schema::{self, Definitions, Json};
+use crate::config::decode::{Reading, Value, text};
 
 /// A file, by a path that is neither empty nor holds a NUL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

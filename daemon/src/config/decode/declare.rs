@@ -29,7 +29,7 @@ macro_rules! section {
             )*
         }
 
-        impl $crate::config::read::Section for $name {
+        impl $crate::config::decode::Section for $name {
             const NAME: &'static str = stringify!($name);
             const DOC: &'static str = concat!($($doc, "\n"),+);
             const KEYS: &'static [&'static str] =
@@ -37,8 +37,8 @@ macro_rules! section {
 
             #[allow(unused_variables, reason = "some sections have no keys")]
             fn decode(
-                fields: &$crate::config::read::Fields<'_>,
-                cx: &mut $crate::config::read::Reading<'_>,
+                fields: &$crate::config::decode::Fields<'_>,
+                cx: &mut $crate::config::decode::Reading<'_>,
             ) -> Option<Self> {
                 // All keys are read before the first failure counts.
                 $( let $key = section!(
@@ -49,12 +49,12 @@ macro_rules! section {
 
             #[allow(unused_variables, reason = "some sections have no keys")]
             fn keys(
-                definitions: &mut $crate::config::schema::Definitions,
-            ) -> Vec<$crate::config::schema::Key> {
-                vec![$( $crate::config::schema::Key {
+                definitions: &mut $crate::config::decode::schema::Definitions,
+            ) -> Vec<$crate::config::decode::schema::Key> {
+                vec![$( $crate::config::decode::schema::Key {
                     name: section!(@name $key $($written)?),
-                    doc: $crate::config::schema::doc(&[$($key_doc),+]),
-                    schema: <$type as $crate::config::read::Value>::schema(definitions),
+                    doc: $crate::config::decode::schema::doc(&[$($key_doc),+]),
+                    schema: <$type as $crate::config::decode::Value>::schema(definitions),
                     presence: section!(@presence $type, $presence $(($default))?),
                 } ),*]
             }
@@ -67,11 +67,11 @@ macro_rules! section {
     (@read $fields:ident, $cx:ident, $key:expr, default($default:expr)) => {
         $fields.or($key, $default, $cx)
     };
-    (@presence $type:ty, required) => { $crate::config::schema::Presence::Required };
-    (@presence $type:ty, section) => { $crate::config::schema::Presence::Section };
+    (@presence $type:ty, required) => { $crate::config::decode::schema::Presence::Required };
+    (@presence $type:ty, section) => { $crate::config::decode::schema::Presence::Section };
     (@presence $type:ty, default($default:expr)) => {{
         let default: $type = $default;
-        $crate::config::schema::Presence::Default(serde_json::json!(default))
+        $crate::config::decode::schema::Presence::Default(serde_json::json!(default))
     }};
 }
 
@@ -97,16 +97,16 @@ macro_rules! kinds {
             }
         }
 
-        impl $crate::config::read::Value for $name {
+        impl $crate::config::decode::Value for $name {
             fn read(
-                node: &$crate::config::node::Node,
-                cx: &mut $crate::config::read::Reading<'_>,
+                node: &$crate::config::decode::node::Node,
+                cx: &mut $crate::config::decode::Reading<'_>,
             ) -> Option<Self> {
-                let kind = $crate::config::read::read_type(node, &[$($word),+], cx)?;
+                let kind = $crate::config::decode::read_type(node, &[$($word),+], cx)?;
                 let mut place = 0;
                 $(
                     if kind == place {
-                        return $crate::config::read::read_section(node, true, cx).map(Self::$kind);
+                        return $crate::config::decode::read_section(node, true, cx).map(Self::$kind);
                     }
                     place += 1;
                 )+
@@ -115,15 +115,15 @@ macro_rules! kinds {
             }
 
             fn schema(
-                definitions: &mut $crate::config::schema::Definitions,
-            ) -> $crate::config::schema::Json {
+                definitions: &mut $crate::config::decode::schema::Definitions,
+            ) -> $crate::config::decode::schema::Json {
                 definitions.define::<Self>(stringify!($name), |definitions| {
                     serde_json::json!({
-                        "description": $crate::config::schema::doc(&[$($doc),+]),
+                        "description": $crate::config::decode::schema::doc(&[$($doc),+]),
                         "oneOf": [$(
-                            $crate::config::schema::object::<$type>(
+                            $crate::config::decode::schema::object::<$type>(
                                 Some($word),
-                                &$crate::config::schema::doc(&[$($kind_doc),+]),
+                                &$crate::config::decode::schema::doc(&[$($kind_doc),+]),
                                 definitions,
                             )
                         ),+],
@@ -161,24 +161,24 @@ macro_rules! words {
             }
         }
 
-        impl $crate::config::read::Value for $name {
+        impl $crate::config::decode::Value for $name {
             fn read(
-                node: &$crate::config::node::Node,
-                cx: &mut $crate::config::read::Reading<'_>,
+                node: &$crate::config::decode::node::Node,
+                cx: &mut $crate::config::decode::Reading<'_>,
             ) -> Option<Self> {
                 const WORDS: &[&str] = &[$($text),+];
                 const VALUES: &[$name] = &[$($name::$word),+];
-                let place = $crate::config::read::read_word(node, WORDS, $what, cx)?;
+                let place = $crate::config::decode::read_word(node, WORDS, $what, cx)?;
                 VALUES.get(place).copied()
             }
 
             $( fn null() -> Option<Self> { Some(Self::$null) } )?
 
             fn schema(
-                _: &mut $crate::config::schema::Definitions,
-            ) -> $crate::config::schema::Json {
+                _: &mut $crate::config::decode::schema::Definitions,
+            ) -> $crate::config::decode::schema::Json {
                 serde_json::json!({
-                    "description": $crate::config::schema::doc(&[$($doc),+]),
+                    "description": $crate::config::decode::schema::doc(&[$($doc),+]),
                     "enum": [$($text),+],
                 })
             }
@@ -193,20 +193,20 @@ macro_rules! notation {
         notation!($type $(, null = $null)?, $doc, [$($example),*] as text);
     };
     ($type:ty $(, null = $null:expr)?, $doc:literal, [$($example:literal),*] as $schema:ident) => {
-        impl $crate::config::read::Value for $type {
+        impl $crate::config::decode::Value for $type {
             fn read(
-                node: &$crate::config::node::Node,
-                cx: &mut $crate::config::read::Reading<'_>,
+                node: &$crate::config::decode::node::Node,
+                cx: &mut $crate::config::decode::Reading<'_>,
             ) -> Option<Self> {
-                $crate::config::read::parsed(node, cx)
+                $crate::config::decode::parsed(node, cx)
             }
 
             $( fn null() -> Option<Self> { $null } )?
 
             fn schema(
-                _: &mut $crate::config::schema::Definitions,
-            ) -> $crate::config::schema::Json {
-                $crate::config::schema::$schema($doc, &[$($example),*])
+                _: &mut $crate::config::decode::schema::Definitions,
+            ) -> $crate::config::decode::schema::Json {
+                $crate::config::decode::schema::$schema($doc, &[$($example),*])
             }
         }
 

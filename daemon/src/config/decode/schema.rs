@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::read::Section;
+use super::Section;
 
 /// A JSON document.
 pub(crate) type Json = serde_json::Value;
