@@ -53,7 +53,9 @@ impl<W: Write> Write for Output<W> {
 
 /// Prints a line on standard error; unlike `eprintln!`, without a panic if that is closed.
 pub(crate) fn complain(line: impl Display) {
-    writeln!(io::stderr(), "{line}").ok();
+    // Standard error has no buffer: one call of the system for all of it.
+    let text = format!("{line}\n");
+    io::stderr().write_all(text.as_bytes()).ok();
 }
 
 #[cfg(test)]

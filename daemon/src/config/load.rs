@@ -391,7 +391,8 @@ fn written_keys(section: &Node) -> Option<(Position, Vec<String>)> {
         return None;
     };
     let keys = entries.iter().filter_map(|e| e.key.text());
-    Some((section.at, keys.map(shortened).collect()))
+    let keys = keys.map(|key| shortened(key).into_owned());
+    Some((section.at, keys.collect()))
 }
 
 /// What an included file may not have, or has to no effect.

@@ -9,6 +9,7 @@
 
 mod tags;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{Chain, Read};
 use std::rc::Rc;
@@ -355,11 +356,15 @@ impl Node {
 }
 
 /// A message need not repeat a megabyte.
-pub(crate) fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
     const SHOWN: usize = 120;
+    // Most texts have fewer bytes, and then also fewer characters.
+    if text.len() <= SHOWN {
+        return Cow::Borrowed(text);
+    }
     match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
     }
 }
 

@@ -12,7 +12,10 @@ use crate::go_regex::{GoRegex, GoRegexError, Patterns};
 pub(crate) struct Reading<'p> {
     file: Arc<Path>,
     problems: &'p mut Problems,
-    path: Vec<Step>,
+    /// The path of keys, as it is shown.
+    path: String,
+    /// How many keys and indices it has.
+    depth: usize,
     marks: Marks,
     /// A thousand jobs use the same few.
     patterns: &'p mut Patterns,
@@ -35,11 +38,6 @@ impl Marks {
     }
 }
 
-enum Step {
-    Key(Box<str>),
-    Index(usize),
-}
-
 impl<'p> Reading<'p> {
     pub(crate) fn new(
         file: Arc<Path>,
@@ -49,7 +47,8 @@ impl<'p> Reading<'p> {
         Self {
             file,
             problems,
-            path: Vec::new(),
+            path: String::new(),
+            depth: 0,
             marks: Marks::default(),
             patterns,
         }
@@ -77,14 +76,14 @@ impl<'p> Reading<'p> {
 
     /// Remembers where the value at the present path stands, for checks that come after reading.
     pub(crate) fn mark(&mut self, at: Position) {
-        self.marks.0.insert(self.rendered_path(), at);
+        self.marks.0.insert(self.path.clone(), at);
     }
 
     /// Remembers a key that a later check may find fault with. Those that stand deeper are looked at only while reading.
     pub(super) fn mark_key(&mut self, at: Position) {
         // As in `jobs[0].replication.protection.initial`.
         const DEEPEST: usize = 5;
-        if self.path.len() <= DEEPEST {
+        if self.depth <= DEEPEST {
             self.mark(at);
         }
     }
@@ -113,12 +112,11 @@ impl<'p> Reading<'p> {
             self.problems.leave_out();
             return;
         }
-        let path = self.rendered_path();
         self.problems.push(Problem {
             severity,
             file: Arc::clone(&self.file),
             at: Some(at),
-            path,
+            path: self.path.clone(),
             message: cut(message),
             hint,
         });
@@ -126,38 +124,30 @@ impl<'p> Reading<'p> {
 
     /// Reads something that stands under `key`.
     pub(crate) fn under<T>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        self.step(Step::Key(shortened(key).into()), read)
+        let outside = self.path.len();
+        if outside > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(&shortened(key));
+        self.inside(outside, read)
     }
 
     /// Reads the item `index` of a list.
     pub(crate) fn item<T>(&mut self, index: usize, read: impl FnOnce(&mut Self) -> T) -> T {
-        self.step(Step::Index(index), read)
+        let outside = self.path.len();
+        self.path.push('[');
+        self.path.push_str(&index.to_string());
+        self.path.push(']');
+        self.inside(outside, read)
     }
 
-    fn step<T>(&mut self, step: Step, read: impl FnOnce(&mut Self) -> T) -> T {
-        self.path.push(step);
+    /// Reads what the path was made longer for, and makes it as long as before.
+    fn inside<T>(&mut self, outside: usize, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.depth += 1;
         let value = read(self);
-        self.path.pop();
+        self.depth -= 1;
+        self.path.truncate(outside);
         value
-    }
-
-    fn rendered_path(&self) -> String {
-        let mut path = String::new();
-        for step in &self.path {
-            match step {
-                Step::Index(index) => {
-                    path.push('[');
-                    path.push_str(&index.to_string());
-                    path.push(']');
-                }
-                Step::Key(key) if path.is_empty() => path.push_str(key),
-                Step::Key(key) => {
-                    path.push('.');
-                    path.push_str(key);
-                }
-            }
-        }
-        path
     }
 }
 
