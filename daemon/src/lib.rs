@@ -1,15 +1,18 @@
-//! The zrepl daemon, in the order in which things flow: the configuration says which jobs there are; jobs take snapshots
-//! (with hooks around them), replicate over a transport, and prune. A module uses only those below it.
+//! The zrepl daemon: so far, everything it decides. A module uses only those to the right of it:
+//!
+//! ```text
+//! config ─► hook, snapshot, prune, transport ─► filter, name ─► interval, go_duration, go_regex
+//! ```
+//!
+//! `version` and `zfs_backend` stand by themselves: which build this is, and how it reaches ZFS.
 
-pub mod client_identity;
 pub mod config;
 pub mod filter;
 pub mod go_duration;
 pub mod go_regex;
 pub mod hook;
 pub mod interval;
-pub mod job;
-pub mod path_component;
+pub mod name;
 pub mod prune;
 pub mod snapshot;
 pub mod transport;

@@ -17,7 +17,7 @@ use zrepl_daemon::go_duration::{GoDuration, PositiveDuration, Timeout};
 use zrepl_daemon::go_regex::GoRegex;
 use zrepl_daemon::hook::dsn::{MysqlDsn, PostgresDsn};
 use zrepl_daemon::interval::Interval;
-use zrepl_daemon::job::name::JobName;
+use zrepl_daemon::name::job::JobName;
 use zrepl_daemon::prune::grid::RetentionGrid;
 use zrepl_daemon::snapshot::cron_spec::CronSpec;
 use zrepl_daemon::snapshot::naming::SnapshotNaming;

@@ -7,8 +7,8 @@ use super::decode::{Reading, Value, map_entries, text, with_causes};
 use super::value::host_port::HostPort;
 use super::value::integer::Port;
 use super::value::path::FilePath;
-use crate::client_identity::ClientIdentity;
 use crate::go_duration::Timeout;
+use crate::name::client_identity::ClientIdentity;
 use crate::transport::ip_map::{ClientMap, Entry};
 
 kinds! {

@@ -14,7 +14,7 @@ use super::transfer::{ConflictResolution, ReceiveOptions, Replication, SendOptio
 use crate::filter::{FilesystemFilter, Pattern};
 use crate::interval::Interval;
 use crate::interval::IntervalError;
-use crate::job::name::JobName;
+use crate::name::job::JobName;
 
 kinds! {
     /// A job.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::client_identity::{ClientIdentity, ClientIdentityError};
+use crate::name::client_identity::{ClientIdentity, ClientIdentityError};
 
 /// Longest name of a network interface, as zrepl counts it.
 const MAX_ZONE_LEN: usize = 16;

@@ -2,7 +2,6 @@
 
 use super::page::Page;
 use super::words::{counted, duration, list};
-use crate::client_identity::ClientIdentity;
 use crate::config::Config;
 use crate::config::connection::{Connect, Serve};
 use crate::config::job::{JobConfig, PullJob, PushJob, SinkJob, SourceJob};
@@ -12,7 +11,8 @@ use crate::config::transfer::{
 };
 use crate::filter::{FilesystemFilter, overlaps};
 use crate::go_duration::Timeout;
-use crate::job::name::JobName;
+use crate::name::client_identity::ClientIdentity;
+use crate::name::job::JobName;
 use crate::prune::Rule;
 
 pub(super) fn push(page: &mut Page, config: &Config, job: &PushJob, when: &str) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use zfs_safe::name::{MAX_NAME_LEN, MAX_TAG_LEN};
 
-use crate::path_component::{self, ComponentError};
+use crate::name::component::{self, ComponentError};
 
 /// Bytes of the shortest useful bookmark name around a job's name: `pool/ds#zrepl_CURSORTENTATIVE__G_`, sixteen digits and
 /// `_J_`.
@@ -78,7 +78,7 @@ impl JobName {
         if text.is_empty() {
             return Err(JobNameError::Empty);
         }
-        path_component::check(text).map_err(JobNameError::Component)?;
+        component::check(text).map_err(JobNameError::Component)?;
         if text.starts_with('_') {
             return Err(JobNameError::Reserved(text.to_owned()));
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::path_component::{self, ComponentError};
+use crate::name::component::{self, ComponentError};
 
 /// A client's name: one component of a dataset's path. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,7 +18,7 @@ pub struct ClientIdentityError(pub ComponentError);
 impl ClientIdentity {
     /// Checks `text`.
     pub fn new(text: &str) -> Result<Self, ClientIdentityError> {
-        path_component::check(text).map_err(ClientIdentityError)?;
+        component::check(text).map_err(ClientIdentityError)?;
         Ok(Self(text.into()))
     }
 

@@ -1,3 +1,0 @@
-//! Jobs: the units that the configuration names.
-
-pub mod name;
