@@ -1,4 +1,4 @@
 //! How the two sides reach each other.
 
 pub mod ip_map;
-pub mod tls_files;
+pub mod tls;

@@ -10,7 +10,7 @@ use super::global::Outlet;
 use super::load::Loaded;
 use super::problem::Severity;
 use super::value::path::FilePath;
-use crate::transport::tls_files;
+use crate::transport::tls::files as tls_files;
 
 /// Adds to the findings what is wrong with certificates and keys, and what is dangerous about them. `now` decides which
 /// certificates have expired.
