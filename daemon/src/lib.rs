@@ -1,7 +1,7 @@
 //! The zrepl daemon: so far, everything it decides. A module uses only those to the right of it:
 //!
 //! ```text
-//! config ─► hook, snapshot, prune, transport ─► filter, name ─► interval, go_duration, go_regex
+//! rpc ─► config ─► hook, snapshot, prune, transport ─► filter, name ─► interval, go_duration, go_regex
 //! ```
 //!
 //! `version` and `zfs_backend` stand by themselves: which build this is, and how it reaches ZFS.
@@ -14,6 +14,7 @@ pub mod hook;
 pub mod interval;
 pub mod name;
 pub mod prune;
+pub mod rpc;
 pub mod snapshot;
 pub mod transport;
 pub mod version;

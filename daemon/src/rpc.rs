@@ -1,0 +1,3 @@
+//! What passes between the two sides.
+
+pub mod bandwidth;
