@@ -138,9 +138,9 @@ impl FrameHeader {
 
     /// Reads a received header. The type may be unknown, the length may be one.
     pub fn decode(bytes: [u8; HEADER_LEN]) -> Result<Self, FrameTooLong> {
-        let [a, b, c, d, e, f, g, h] = bytes;
-        let kind = FrameType::from_code(u32::from_be_bytes([a, b, c, d]));
-        let len = u32::from_be_bytes([e, f, g, h]);
+        let [t0, t1, t2, t3, l0, l1, l2, l3] = bytes;
+        let kind = FrameType::from_code(u32::from_be_bytes([t0, t1, t2, t3]));
+        let len = u32::from_be_bytes([l0, l1, l2, l3]);
         if len > MAX_RECEIVED_PAYLOAD {
             return Err(FrameTooLong { kind, len });
         }
@@ -149,9 +149,9 @@ impl FrameHeader {
 
     /// The header as sent.
     pub const fn encode(self) -> [u8; HEADER_LEN] {
-        let [a, b, c, d] = self.kind.code().to_be_bytes();
-        let [e, f, g, h] = self.len.to_be_bytes();
-        [a, b, c, d, e, f, g, h]
+        let [t0, t1, t2, t3] = self.kind.code().to_be_bytes();
+        let [l0, l1, l2, l3] = self.len.to_be_bytes();
+        [t0, t1, t2, t3, l0, l1, l2, l3]
     }
 
     /// What the frame is.

@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_longer_text_than_ours_and_one_that_is_not_utf8_are_read() {
-        let long = [ERROR.as_bytes(), &[b'x'; 40_000]].concat();
+        let long = [ERROR.as_bytes(), &vec![b'x'; 40_000]].concat();
         assert_eq!(
             ResponseHeader::decode(&long),
             Ok(error(&"x".repeat(40_000)))

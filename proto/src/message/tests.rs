@@ -164,7 +164,7 @@ fn a_trailer_means_failure_and_its_frames_are_joined() {
 fn a_trailer_is_kept_up_to_64_kib() {
     let mut input = frame(5, b"PARTIAL");
     for _ in 0..3 {
-        input.extend(frame(TRAILER, &[b'x'; 40_000]));
+        input.extend(frame(TRAILER, &vec![b'x'; 40_000]));
     }
     input.extend(END);
     assert_eq!(assemble(Kind::ZfsStream, &input), Failed("x".repeat(65536)));
