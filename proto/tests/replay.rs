@@ -60,9 +60,12 @@ impl Recording {
 }
 
 fn recordings() -> Vec<Recording> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    recordings_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"))
+}
+
+fn recordings_in(root: &Path) -> Vec<Recording> {
     let mut recordings = Vec::new();
-    for directory in entries(&root) {
+    for directory in entries(root) {
         if !directory.is_dir() {
             continue;
         }
@@ -126,6 +129,19 @@ fn every_byte_decodes_to_what_the_other_decoder_found() {
     }
     // Nothing was lost on the way here.
     assert_eq!((files, rows, messages), (226, 1030, 275));
+}
+
+#[test]
+#[ignore = "needs all recordings: vectors/import.py SOURCE DIRECTORY, ZREPL_RECORDINGS=DIRECTORY"]
+fn every_byte_of_all_recordings_decodes_to_what_the_other_decoder_found() {
+    let root = std::env::var("ZREPL_RECORDINGS").expect("the directory of all recordings");
+    for recording in recordings_in(Path::new(&root)) {
+        // A quarter of a frame of Go, and a bit.
+        for cut in [usize::MAX, 131_077] {
+            let rows = recording.transcript(cut).rows;
+            assert_eq!(rows, recording.expected, "{:?}", recording.id());
+        }
+    }
 }
 
 #[test]

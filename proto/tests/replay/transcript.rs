@@ -8,7 +8,7 @@ use zrepl_proto::frame::{END, FrameHeader, FrameType, HEADER_LEN, HEARTBEAT, RST
 use zrepl_proto::label::{LABEL_LEN, Label};
 use zrepl_proto::message::{self, Assembly, Event, Kind};
 use zrepl_proto::netssh;
-use zrepl_proto::reader::{FrameReader, Piece};
+use zrepl_proto::reader::{FrameReader, Piece, Truncated};
 use zrepl_proto::response::{Endpoint, ResponseHeader};
 
 /// Whose bytes they are.
@@ -109,8 +109,16 @@ impl Transcript {
             let len = self.opaque.len();
             self.rows.push((self.at - len, len, "opaque".to_owned()));
         }
-        if let Phase::Frames(frames) = &self.phase {
-            assert_eq!(frames.reader.end(), Ok(()));
+        let Phase::Frames(frames) = &self.phase else {
+            return;
+        };
+        let cut_off = match frames.reader.end() {
+            Ok(()) => 0,
+            Err(Truncated::Payload(missing)) => missing as usize,
+            Err(error) => panic!("{error}"),
+        };
+        if let Some((_, len, _)) = self.rows.last_mut() {
+            *len -= cut_off;
         }
     }
 

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Copies the small recordings of zrepl 0.7.0 here and writes the expected.tsv of each scenario.
 
-usage: import.py DIRECTORY-OF-RECORDINGS
+usage: import.py DIRECTORY-OF-RECORDINGS [OTHER-DIRECTORY]
+
+With a second argument, all recordings are written there instead, of any length (700 MB), for the ignored test of replay.rs.
 
 expected.tsv is made from messages.jsonl of the recordings, that is from another decoder than ours. Bodies of messages and
 streams are taken from the raw bytes at the offsets that messages.jsonl gives; those of streams are checked against its SHA-256
 and listed with FNV-1a, which a test can compute without a library.
 """
-import hashlib, json, os, subprocess, sys
+import glob, hashlib, json, os, subprocess, sys
 
 SCENARIOS = """01-push-full 02-push-incr 03-push-noop 04a-pull-full 04b-pull-incr 04c-pull-noop 05a-push-reset
 05a-push-resume 06a-client-not-in-map 06b-crafted 06c0-initial 06c1-diverged 06c2-receiver-modified 06e-prune-held
@@ -31,18 +33,38 @@ def fnv(data):
     return f"{value:016x}"
 
 
+def zstd(*arguments):
+    return subprocess.run(["zstd", "-dc", *arguments], check=True, stdout=subprocess.PIPE).stdout
+
+
 def unpack(path):
     if os.path.exists(path):
         return open(path, "rb").read()
     if os.path.exists(path + ".zst"):
-        return subprocess.run(["zstd", "-dc", path + ".zst"], check=True, stdout=subprocess.PIPE).stdout
+        return zstd(path + ".zst")
+    for packed in glob.glob(path + ".dict?.zst"):
+        block = os.path.join(os.path.dirname(path), f"../payload-blocks/payload-block-{packed[-5]}.bin")
+        return zstd("--long=27", "-D", block, packed)
     return None
+
+
+def one_by_one(records):
+    """Divides the records that stand for several frames. The last frame of one may be cut off."""
+    for r in records:
+        end = r["off"] + r["len"]
+        for i in range(r.get("frames", 1)):
+            one = dict(r)
+            if "frames" in r:
+                one["off"] = r["off"] + i * (8 + r["payload_each"])
+                one["len"] = min(8 + r["payload_each"], end - one["off"])
+                one["payload"] = r["payload_each"]
+            yield one
 
 
 def rows_of(scenario, name, data, records):
     """Yields (offset, length, text) for all of a file."""
     at, body, trailer, refused = 0, b"", "", False
-    for r in records:
+    for r in one_by_one(records):
         off, length, kind = r["off"], r["len"], r["kind"]
         if kind in ("h2", "h2-preface", "raw"):
             break
@@ -57,11 +79,11 @@ def rows_of(scenario, name, data, records):
         elif kind == "label":
             yield off, length, "label " + r["value"]
         else:
-            assert kind == "frame" and r.get("frames", 1) == 1, r
+            assert kind == "frame", r
             type_name = NAMES.get(r["name"], r["name"])
             payload = data[off + 8:off + length]
-            assert len(payload) == r["payload"], r
-            text = f"frame {type_name} {len(payload)}"
+            assert len(payload) == r["payload"] or at == len(data), r
+            text = f"frame {type_name} {r['payload']}"
             if type_name == "StreamErrTrailer":
                 trailer += r["text"]
             elif type_name == "End" and not refused:
@@ -86,9 +108,14 @@ def rows_of(scenario, name, data, records):
         yield at, len(data) - at, "opaque"
 
 
-def main(source):
-    here, total, files = os.path.dirname(os.path.abspath(__file__)), 0, 0
-    for scenario in SCENARIOS:
+def main(source, out=None):
+    here = out or os.path.dirname(os.path.abspath(__file__))
+    limit = float("inf") if out else MAX_FILE
+    scenarios = SCENARIOS
+    if out:
+        scenarios = sorted(os.path.basename(os.path.dirname(n)) for n in glob.glob(source + "/*/messages.jsonl.zst"))
+    total, files = 0, 0
+    for scenario in scenarios:
         directory = os.path.join(source, scenario)
         records = {}
         for line in unpack(os.path.join(directory, "messages.jsonl")).splitlines():
@@ -96,14 +123,15 @@ def main(source):
             if r["kind"] != "tcp":
                 stem = r["case"] if "case" in r else f"conn{r['conn']:02}"
                 records.setdefault(f"{stem}.{r['dir']}", []).append(r)
-        crafted = os.path.isdir(os.path.join(directory, "conns"))
-        raw = os.path.join(directory, "conns") if crafted else directory
-        names = sorted({n.removesuffix(".zst") for n in os.listdir(raw) if n.removesuffix(".zst")[-4:] in (".c2s", ".s2c")})
+        inner = [os.path.join(directory, n) for n in ("conns", "plaintext")]
+        raw = next(filter(os.path.isdir, inner), directory)
+        stems = (n.split(".")[:2] for n in os.listdir(raw))
+        names = sorted({".".join(n) for n in stems if n[1] in ("c2s", "s2c")})
         os.makedirs(os.path.join(here, scenario), exist_ok=True)
         with open(os.path.join(here, scenario, "expected.tsv"), "w", encoding="utf-8") as index:
             for name in names:
                 data = unpack(os.path.join(raw, name))
-                if data is None or len(data) > MAX_FILE:
+                if len(data) > limit:
                     print("too long:", scenario, name)
                     continue
                 ordered = sorted(records.get(name, []), key=lambda r: r["off"])
@@ -111,10 +139,11 @@ def main(source):
                     index.write(f"{name}\t{off}\t{length}\t{text}\n")
                 if not data:
                     index.write(f"{name}\t0\t0\tempty\n")
-                open(os.path.join(here, scenario, name), "wb").write(data)
+                with open(os.path.join(here, scenario, name), "wb") as copy:
+                    copy.write(data)
                 total += len(data)
                 files += 1
     print(files, "files", total, "bytes")
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])
