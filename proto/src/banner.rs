@@ -170,9 +170,6 @@ impl Decoder {
                     return Ok(Fed { consumed, next });
                 }
             }
-            if let State::Body { len: 0 } = self.state {
-                return Err(BannerError::Header(String::new()));
-            }
         }
     }
 }

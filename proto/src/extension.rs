@@ -5,7 +5,7 @@
 //! announced; [`negotiate`] gives both sides the same features and versions whichever of them asks. It holds for that one
 //! connection: the daemon behind an address may be another one next time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// One announced feature in one version.
@@ -94,14 +94,10 @@ impl Agreement {
 
 impl Extensions {
     /// These extensions, in this order.
-    pub fn new(extensions: Vec<Extension>) -> Self {
-        let mut unique = Self::default();
-        for extension in extensions {
-            if unique.find(&extension.name, extension.version).is_none() {
-                unique.0.push(extension);
-            }
-        }
-        unique
+    pub fn new(mut extensions: Vec<Extension>) -> Self {
+        let mut seen = BTreeSet::new();
+        extensions.retain(|extension| seen.insert((extension.name.clone(), extension.version)));
+        Self(extensions)
     }
 
     /// What the lines of a received banner announce. Lines that are no extensions in our sense are ignored.
@@ -321,7 +317,9 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_prints_as_it_was(line in "\\PC{0,40}|[a-z]{1,3}\\.[a-z]{1,3}/[0-9]{1,6}( [a-z]{0,2}=?[!-~]{0,3}){0,2}") {
+        fn what_is_read_prints_as_it_was(
+            line in "\\PC{0,40}|[a-z]{1,3}\\.[a-z]{1,3}/[0-9]{1,6}( [a-z]{0,2}=?[!-~]{0,3}){0,2}",
+        ) {
             if let Ok(extension) = Extension::parse(&line) {
                 prop_assert_eq!(extension.to_string(), line);
             }

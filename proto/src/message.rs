@@ -143,7 +143,7 @@ pub enum MessageError {
 
 /// Reads one message or stream.
 ///
-/// body → end, or body → trailer → end. After an RST or an error it stays where it is.
+/// body → ended, or body → trailer → failed. An RST leads to shut down and an error to failed; from there nothing leads on.
 #[derive(Clone, Debug)]
 pub struct Assembly {
     kind: Kind,
@@ -161,7 +161,7 @@ enum State {
     Trailer,
     Ended,
     ShutDown,
-    Broken,
+    Failed,
 }
 
 impl Assembly {
@@ -181,7 +181,7 @@ impl Assembly {
     pub fn header(&mut self, header: FrameHeader) -> Result<Event, MessageError> {
         let result = self.classify(header);
         if result.is_err() && self.state != State::ShutDown {
-            self.state = State::Broken;
+            self.state = State::Failed;
         }
         result
     }
@@ -189,7 +189,7 @@ impl Assembly {
     fn classify(&mut self, header: FrameHeader) -> Result<Event, MessageError> {
         match self.state {
             State::ShutDown => return Err(MessageError::ShutDown),
-            State::Ended | State::Broken => return Err(MessageError::Over),
+            State::Ended | State::Failed => return Err(MessageError::Over),
             State::Body | State::Trailer => {}
         }
         if self.outstanding > 0 {
@@ -232,15 +232,13 @@ impl Assembly {
     }
 
     fn end(&mut self, skip: u32) -> Event {
-        let failed = self.state == State::Trailer;
-        self.state = State::Ended;
-        if failed {
-            let text = String::from_utf8_lossy(&std::mem::take(&mut self.trailer)).into_owned();
-            self.state = State::Broken;
-            Event::Failed { text, skip }
-        } else {
-            Event::End { skip }
+        if self.state == State::Trailer {
+            self.state = State::Failed;
+            let text = String::from_utf8_lossy(&self.trailer).into_owned();
+            return Event::Failed { text, skip };
         }
+        self.state = State::Ended;
+        Event::End { skip }
     }
 
     fn refusal(&self, received: FrameType) -> MessageError {
@@ -261,7 +259,7 @@ impl Assembly {
             .ok()
             .and_then(|len| self.outstanding.checked_sub(len));
         let Some(left) = left else {
-            self.state = State::Broken;
+            self.state = State::Failed;
             return Err(MessageError::PayloadMismatch(self.outstanding));
         };
         self.outstanding = left;

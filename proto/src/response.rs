@@ -44,6 +44,16 @@ impl Endpoint {
         }
     }
 
+    /// Whether a stream follows the request.
+    pub const fn request_has_stream(self) -> bool {
+        matches!(self, Self::Recv)
+    }
+
+    /// Whether a stream follows a successful answer. A Go client waits for it, even if it is empty.
+    pub const fn response_has_stream(self) -> bool {
+        matches!(self, Self::Send)
+    }
+
     /// Reads a received request header; it has to be the path exactly.
     pub fn decode(header: &[u8]) -> Result<Self, UnknownEndpoint> {
         let known = Self::ALL
@@ -159,6 +169,12 @@ mod tests {
             assert_eq!(error.to_string(), "requested endpoint does not exist");
             assert_eq!(error.requested(), other);
         }
+    }
+
+    #[test]
+    fn streams_follow_the_request_of_recv_and_the_answer_of_send() {
+        let streams = Endpoint::ALL.map(|it| (it.request_has_stream(), it.response_has_stream()));
+        assert_eq!(streams, [(false, false), (false, true), (true, false)]);
     }
 
     #[test]

@@ -85,6 +85,14 @@ fn bytes(parts: &[&[u8]]) -> Vec<u8> {
 
 const TRAILER: u32 = 0x1_0000;
 
+const ALL: [Kind; 5] = [
+    Kind::ReqHeader,
+    Kind::ReqStructured,
+    Kind::ResHeader,
+    Kind::ResStructured,
+    Kind::ZfsStream,
+];
+
 #[test]
 fn an_empty_message_is_only_an_end() {
     assert_eq!(assemble(Kind::ResStructured, &END), Complete(vec![]));
@@ -326,7 +334,7 @@ proptest! {
 
     #[test]
     fn what_is_sent_is_read(
-        kind in prop::sample::select(vec![Kind::ReqHeader, Kind::ReqStructured, Kind::ResHeader, Kind::ResStructured, Kind::ZfsStream]),
+        kind in prop::sample::select(ALL.to_vec()),
         body in prop::collection::vec(any::<u8>(), 0..40),
         repeat in prop_oneof![Just(1_usize), Just(600)],
         cut in 1_usize..5000,

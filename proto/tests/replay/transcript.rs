@@ -289,7 +289,7 @@ impl Transcript {
                     own = endpoint.path().as_bytes().to_vec();
                 }
             }
-            Kind::ReqStructured if self.endpoint == Some(Endpoint::Recv) => {
+            Kind::ReqStructured if self.endpoint.is_some_and(Endpoint::request_has_stream) => {
                 frames.expected.push_back(Kind::ZfsStream);
             }
             Kind::ResHeader => {
@@ -299,7 +299,7 @@ impl Transcript {
                     frames.expected.push_back(Kind::ResStructured);
                 }
             }
-            Kind::ResStructured if self.endpoint == Some(Endpoint::Send) => {
+            Kind::ResStructured if self.endpoint.is_some_and(Endpoint::response_has_stream) => {
                 frames.expected.push_back(Kind::ZfsStream);
             }
             Kind::ReqStructured | Kind::ResStructured | Kind::ZfsStream => {}
