@@ -169,6 +169,17 @@ fn a_trailer_means_failure_and_its_frames_are_joined() {
 }
 
 #[test]
+fn nothing_follows_a_failure() {
+    let mut assembly = Assembly::new(Kind::ResHeader);
+    let trailer = FrameHeader::empty(FrameType::StreamErrTrailer);
+    let end = FrameHeader::empty(FrameType::End);
+    assert_eq!(assembly.header(trailer), Ok(Event::Collect { len: 0 }));
+    assert!(matches!(assembly.header(end), Ok(Event::Failed { .. })));
+    assert_eq!(assembly.header(end), Err(MessageError::Over));
+    assert_eq!(assembly.into_body(), None);
+}
+
+#[test]
 fn a_trailer_is_kept_up_to_64_kib() {
     let mut input = frame(5, b"PARTIAL");
     for _ in 0..3 {
