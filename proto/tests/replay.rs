@@ -129,12 +129,10 @@ fn every_byte_decodes_to_what_the_other_decoder_found() {
     }
     // Nothing was lost on the way here.
     assert_eq!((files, rows, messages), (226, 1030, 275));
-}
-
-#[test]
-#[ignore = "needs all recordings: vectors/import.py SOURCE DIRECTORY, ZREPL_RECORDINGS=DIRECTORY"]
-fn every_byte_of_all_recordings_decodes_to_what_the_other_decoder_found() {
-    let root = std::env::var("ZREPL_RECORDINGS").expect("the directory of all recordings");
+    // All recordings, with the large ones, if they are at hand: vectors/import.py SOURCE DIRECTORY.
+    let Some(root) = std::env::var_os("ZREPL_RECORDINGS") else {
+        return;
+    };
     for recording in recordings_in(Path::new(&root)) {
         // A quarter of a frame of Go, and a bit.
         for cut in [usize::MAX, 131_077] {
