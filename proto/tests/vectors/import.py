@@ -3,7 +3,7 @@
 
 usage: import.py DIRECTORY-OF-RECORDINGS [OTHER-DIRECTORY]
 
-With a second argument, all recordings are written there instead, of any length (300 MB), for the ignored test of replay.rs.
+With a second argument, all recordings are written there instead, of any length (300 MB), for replay.rs (ZREPL_RECORDINGS).
 
 expected.tsv is made from messages.jsonl of the recordings, that is from another decoder than ours. Bodies of messages and
 streams are taken from the raw bytes at the offsets that messages.jsonl gives; those of streams are checked against its SHA-256
