@@ -96,18 +96,21 @@ pub(crate) struct Configcheck {
     /// Print what was understood in this format; print nothing if empty
     #[arg(long, default_value = "", hide_default_value = true, value_parser = FORMAT)]
     pub(crate) format: Format,
-    /// The part of the configuration to check and to print
+    /// The part of the configuration to print; all of it is checked
     #[arg(long, default_value = "all", value_parser = WHAT)]
     pub(crate) what: What,
     /// Do not read the files of TLS certificates and keys
     ///
-    /// For checking the configuration of another host. The common names of clients are not checked either.
+    /// For checking the configuration of another host.
     #[arg(long)]
     pub(crate) skip_cert_check: bool,
     /// Say in words what this job will do
+    ///
+    /// Which filesystems it takes now, when it takes snapshots, where it replicates, and what its rules keep, with a sample of
+    /// what would be left of a long series of snapshots. Nothing is changed.
     #[arg(long, value_name = "JOB")]
     pub(crate) explain: Option<String>,
-    /// Print a JSON schema of the configuration file, for editors; reads no configuration
+    /// Print the JSON Schema of the configuration file, for editors; reads no configuration
     #[arg(long)]
     pub(crate) schema: bool,
 }
@@ -124,7 +127,7 @@ pub(crate) enum Format {
 const FORMAT: Choice<Format> = Choice {
     words: &[
         ("", Format::Nothing, ""),
-        ("pretty", Format::Pretty, "for people"),
+        ("pretty", Format::Pretty, "as the program sees it"),
         ("yaml", Format::Yaml, "as YAML"),
         ("json", Format::Json, "as JSON"),
     ],
