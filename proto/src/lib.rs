@@ -4,3 +4,4 @@
 //! gRPC (control) or data frames. So far this crate knows the label.
 
 pub mod label;
+pub mod pdu;
