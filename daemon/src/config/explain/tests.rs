@@ -121,7 +121,6 @@ fn times_of_a_cron_specification_are_shown_and_used() {
 
 #[test]
 fn a_sample_is_small_whatever_the_times_and_rules() {
-    let before = std::time::Instant::now();
     // A second for each of January, and then no more for eleven months: dense, though not at first sight.
     let text = snap(
         "{type: cron, prefix: z_, cron: '* * * * 1 *'}",
@@ -134,8 +133,8 @@ fn a_sample_is_small_whatever_the_times_and_rules() {
         text.contains("This sample is too short to show the oldest"),
         "{text}"
     );
-    let needed = before.elapsed();
-    assert!(needed.as_secs() < 20, "{needed:?}, though unoptimised");
+    // A million opinions, shared by 300 rules.
+    assert!(text.contains("have been 3333 snapshots"), "{text}");
 }
 
 #[test]
