@@ -6,9 +6,11 @@
 //!
 //! `version` and `zfs_backend` stand by themselves: which build this is, and how it reaches ZFS.
 
+pub mod bandwidth;
 pub mod config;
 #[cfg(test)]
 mod cpu_time;
+pub mod endpoint;
 pub mod filter;
 pub mod go_duration;
 pub mod go_regex;

@@ -1,3 +1,5 @@
 //! What passes between the two sides.
 
-pub mod bandwidth;
+pub mod control;
+pub mod data;
+pub mod handshake;

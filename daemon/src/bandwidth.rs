@@ -2,9 +2,46 @@
 //! paid for afterwards, so the bucket may go into debt; whoever took the bytes then waits until the debt is paid. That way
 //! a frame of any size passes, however small the bucket.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::config::transfer::BandwidthLimit;
+
+/// The limit of a job, shared by all of its streams.
+#[derive(Debug)]
+pub struct Limit {
+    started: Instant,
+    bucket: Mutex<TokenBucket>,
+}
+
+impl Limit {
+    /// A limit whose clock starts now; none if the configuration sets none.
+    pub fn new(limit: &BandwidthLimit) -> Option<Self> {
+        TokenBucket::new(limit).map(Self::from)
+    }
+
+    /// Waits until `bytes` that have been moved are paid for.
+    pub async fn pay(&self, bytes: u64) {
+        let wait = {
+            let mut bucket = self.bucket.lock().expect("a bucket does not panic");
+            bucket.take(bytes, self.started.elapsed())
+        };
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+impl From<TokenBucket> for Limit {
+    fn from(bucket: TokenBucket) -> Self {
+        Self {
+            started: Instant::now(),
+            bucket: Mutex::new(bucket),
+        }
+    }
+}
 
 /// A bucket that starts full.
 ///

@@ -1,0 +1,1 @@
+//! The control connection: gRPC over a wire.

@@ -1,0 +1,1 @@
+//! Data connections: one request each, with the stream that belongs to it.

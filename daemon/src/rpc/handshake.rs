@@ -1,0 +1,1 @@
+//! What opens every wire: the banners of both sides, and the client's label.
