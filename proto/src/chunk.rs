@@ -37,12 +37,18 @@ pub enum Next {
 
 /// The next frame, given how many bytes are available and whether the producer has ended (so that no more will come).
 pub fn next(available: usize, ended: bool) -> Next {
+    next_up_to(MAX_SENT_PAYLOAD, available, ended)
+}
+
+/// The next frame, if frames are to be no longer than `longest`: at least two bytes, at most [`MAX_SENT_PAYLOAD`].
+pub fn next_up_to(longest: usize, available: usize, ended: bool) -> Next {
+    let longest = longest.clamp(2, MAX_SENT_PAYLOAD);
     match (available, ended) {
         (0, true) => Next::End,
         (1, true) => Next::LoneByte,
-        (_, true) if available <= MAX_SENT_PAYLOAD => Next::Frame(available),
+        (_, true) if available <= longest => Next::Frame(available),
         // Here two bytes stay behind as well: a full frame must not leave one.
-        _ => match available.saturating_sub(HELD_BACK).min(MAX_SENT_PAYLOAD) {
+        _ => match available.saturating_sub(HELD_BACK).min(longest) {
             0 | 1 => Next::Wait,
             len => Next::Frame(len),
         },
