@@ -78,14 +78,8 @@ pub async fn send(
             } = connection;
             let position = input.begin_stream(dialled.patience.stream);
             let owner = Owner::Nobody(Keeper::start(output));
-            let stream = ArrivingStream::new(
-                input,
-                position,
-                dialled.peer,
-                dialled.stop,
-                owner,
-                metrics,
-            );
+            let stream =
+                ArrivingStream::new(input, position, dialled.peer, dialled.stop, owner, metrics);
             Ok((response, SendStream::remote(Box::new(stream))))
         }
         other => Err(conclude(connection, other, "send", &dialled)

@@ -45,10 +45,7 @@ impl Connection {
     }
 
     /// Closes after a failure, as far as the failure leaves a connection to close.
-    pub fn close_after(
-        self,
-        error: &ConnectionError,
-    ) -> impl Future<Output = ()> + Send + use<> {
+    pub fn close_after(self, error: &ConnectionError) -> impl Future<Output = ()> + Send + use<> {
         let limit = match error {
             _ if self.output.is_torn() || !error.leaves_writable() => None,
             // The peer is closing as well, or still sends what it should hear the end of.

@@ -214,10 +214,7 @@ impl Input {
         let event = assembly.header(header)?;
         self.skipping = matches!(
             event,
-            Event::Heartbeat { .. }
-                | Event::Rst { .. }
-                | Event::End { .. }
-                | Event::Failed { .. }
+            Event::Heartbeat { .. } | Event::Rst { .. } | Event::End { .. } | Event::Failed { .. }
         );
         if matches!(event, Event::Heartbeat { .. }) {
             self.liveness.heartbeat_received();

@@ -212,9 +212,7 @@ impl Exchange<'_> {
                 self.skip(position).await?;
                 Ok(self.answer_yes(&answer).await?)
             }
-            (Ok(_), Rest::Broken) => {
-                self.refuse("the stream was not complete".to_owned()).await
-            }
+            (Ok(_), Rest::Broken) => self.refuse("the stream was not complete".to_owned()).await,
             (Err(text), _) => self.refuse(text).await,
         }
     }
