@@ -2,7 +2,7 @@
 //! paid for afterwards, so the bucket may go into debt; whoever took the bytes then waits until the debt is paid. That way
 //! a frame of any size passes, however small the bucket.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,7 +25,8 @@ impl Limit {
     /// Waits until `bytes` that have been moved are paid for.
     pub async fn pay(&self, bytes: u64) {
         let wait = {
-            let mut bucket = self.bucket.lock().expect("a bucket does not panic");
+            // A bucket is whole at any time, also where its user panicked.
+            let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
             bucket.take(bytes, self.started.elapsed())
         };
         if !wait.is_zero() {

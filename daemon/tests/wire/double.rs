@@ -79,7 +79,7 @@ impl Double {
     }
 
     pub(crate) fn last_received(&self) -> Received {
-        let received = self.received.lock().unwrap();
+        let received = self.received.lock().expect("nobody panicked with it");
         received.last().expect("a stream arrived").clone()
     }
 }
@@ -110,14 +110,15 @@ impl Producer for PieceWriter {
 
 /// A stream of these pieces; `verdict` is its producer's word.
 pub(crate) fn stream(pieces: Vec<Vec<u8>>, verdict: Result<(), String>) -> SendStream {
-    let (reader, mut writer) = io::pipe().unwrap();
+    let (reader, mut writer) = io::pipe().expect("this machine can do that");
     let thread = std::thread::spawn(move || {
         for piece in pieces {
             writer.write_all(&piece)?;
         }
         Ok(())
     });
-    SendStream::local(reader.into(), Box::new(PieceWriter { thread, verdict })).unwrap()
+    SendStream::local(reader.into(), Box::new(PieceWriter { thread, verdict }))
+        .expect("this machine can do that")
 }
 
 /// Takes a stream to its end, through a pipe, as a receiver of ZFS would.
@@ -130,13 +131,17 @@ pub(crate) async fn take(stream: SendStream) -> Received {
     let Source::Remote(mut remote) = source else {
         panic!("a stream that came from a connection");
     };
-    let (mut sender, receiver) = pipe::pipe().unwrap();
+    let (mut sender, receiver) = pipe::pipe().expect("this machine can do that");
     let reader = std::thread::spawn(move || {
-        let mut file = std::fs::File::from(receiver.into_blocking_fd().unwrap());
+        let mut file = std::fs::File::from(
+            receiver
+                .into_blocking_fd()
+                .expect("this machine can do that"),
+        );
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let count = file.read(&mut buffer).unwrap();
+            let count = file.read(&mut buffer).expect("this machine can do that");
             if count == 0 {
                 return (bytes, hash.finalize().into());
             }
@@ -146,9 +151,9 @@ pub(crate) async fn take(stream: SendStream) -> Received {
     });
     let result = remote.move_into(&mut sender, &moved, &limits).await;
     drop((sender, remote));
-    let (bytes, sha256) = tokio::task::spawn_blocking(|| reader.join().unwrap())
+    let (bytes, sha256) = tokio::task::spawn_blocking(|| reader.join().expect("it does not panic"))
         .await
-        .unwrap();
+        .expect("this machine can do that");
     Received {
         bytes,
         sha256,
@@ -196,7 +201,10 @@ impl Endpoint for Double {
     }
 
     async fn send(&self, request: SendReq) -> Result<(SendRes, SendStream), EndpointError> {
-        self.requests.lock().unwrap().push(request.filesystem);
+        self.requests
+            .lock()
+            .expect("nobody panicked with it")
+            .push(request.filesystem);
         let (pieces, verdict) = match self.sending.clone() {
             Sending::Whole(pieces) => (pieces, Ok(())),
             Sending::Breaks(pieces, text) => (pieces, Err(text)),
@@ -215,12 +223,18 @@ impl Endpoint for Double {
         request: ReceiveReq,
         stream: SendStream,
     ) -> Result<ReceiveRes, EndpointError> {
-        self.requests.lock().unwrap().push(request.filesystem);
+        self.requests
+            .lock()
+            .expect("nobody panicked with it")
+            .push(request.filesystem);
         match self.receiving.clone() {
             Receiving::Whole => {
                 let received = take(stream).await;
                 let failure = received.failure.clone();
-                self.received.lock().unwrap().push(received);
+                self.received
+                    .lock()
+                    .expect("nobody panicked with it")
+                    .push(received);
                 failure.map_or(Ok(ReceiveRes::default()), |text| {
                     Err(EndpointError::Failed(text))
                 })
@@ -246,7 +260,9 @@ impl Endpoint for Double {
 }
 
 fn snapshot() -> FilesystemVersion {
-    let creation: Creation = "2024-01-02T03:04:05Z".parse().unwrap();
+    let creation: Creation = "2024-01-02T03:04:05Z"
+        .parse()
+        .expect("this machine can do that");
     FilesystemVersion::snapshot("s1", 1_234_567_890_123_456_789, 7, creation)
 }
 

@@ -23,7 +23,6 @@ pub(crate) struct Pair {
     pub(crate) dialled: Dialled,
     pub(crate) server: JoinHandle<Served>,
     pub(crate) stop: CancellationToken,
-    pub(crate) metrics: Metrics,
 }
 
 pub(crate) fn pair(endpoint: Arc<Double>) -> Pair {
@@ -49,7 +48,6 @@ pub(crate) fn pair(endpoint: Arc<Double>) -> Pair {
         },
         server,
         stop,
-        metrics,
     }
 }
 
