@@ -45,6 +45,58 @@ impl Direction {
     }
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plane {
+    /// Requests.
+    Control,
+    /// One request with a stream.
+    Data,
+}
+
+impl Plane {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// Why a peer was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody has listed it.
+    Unlisted,
+    /// TLS, or what else the transport asks for, failed.
+    Transport,
+    /// Its banner or its label.
+    Handshake,
+    /// There were too many.
+    Flood,
+}
+
+impl Refusal {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Unlisted => "unlisted",
+            Self::Transport => "transport",
+            Self::Handshake => "handshake",
+            Self::Flood => "flood",
+        }
+    }
+}
+
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub(super) struct Open(IntGauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Counts of one daemon; clones count together.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -140,6 +192,29 @@ impl Metrics {
             registry.register(collector)?;
         }
         Ok(())
+    }
+
+    /// A connection is open until the result is dropped.
+    pub(super) fn open(&self, job: &str, plane: Plane) -> Open {
+        let labels = [job, plane.label()];
+        self.accepted.with_label_values(&labels).inc();
+        let gauge = self.connections.with_label_values(&labels);
+        gauge.inc();
+        Open(gauge)
+    }
+
+    pub(super) fn refused(&self, job: &str, reason: Refusal) {
+        let labels = [job, reason.label()];
+        self.refused.with_label_values(&labels).inc();
+    }
+
+    pub(super) fn unfinished(&self, count: usize) {
+        self.handshaking
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn displaced(&self) {
+        self.evicted.inc();
     }
 
     pub(super) fn hard_close(&self, step: CloseStep) {
