@@ -224,8 +224,13 @@ impl Certificates {
         let (authority, identity) = read("san");
         let log: Arc<dyn rustls::KeyLog> = Arc::new(rustls::NoKeyLog);
         Self {
-            client: tls::client(authority.clone(), &identity, "prod", Arc::clone(&log))
-                .expect("tls"),
+            client: tls::client(
+                authority.clone(),
+                &identity,
+                "san.example.com",
+                Arc::clone(&log),
+            )
+            .expect("tls"),
             server: tls::server(authority, &identity, log).expect("tls"),
         }
     }

@@ -192,15 +192,22 @@ impl Input {
         }
     }
 
-    /// Reads and forgets until the connection ends or the time is over; returns how many bytes that were.
+    /// Reads and forgets until the connection ends or the time is over; returns how many bytes of payload that were.
     pub(super) async fn drain(&mut self, deadline: Instant) -> u64 {
         let mut drained = 0;
+        // Whoever only says goodbye has sent nothing that got lost.
+        self.skipping = false;
+        while let Ok(Ok(unit)) = timeout_at(deadline, self.unit(usize::MAX)).await {
+            if let Unit::Payload(range) = unit {
+                drained += range.len() as u64;
+            }
+        }
+        // It ended, or it is no sequence of frames. Then it still has to be read, to be closed without a reset.
         loop {
             drained += self.filled.len() as u64;
             self.filled = 0..0;
             match timeout_at(deadline, self.fill()).await {
                 Ok(Ok(count)) if count > 0 => {}
-                // However the peer ends it, it is over.
                 Ok(Ok(_) | Err(_)) | Err(_) => return drained,
             }
         }
