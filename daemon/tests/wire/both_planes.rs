@@ -16,7 +16,7 @@ use zrepl_proto::label::Label;
 use zrepl_proto::pdu::{ListFilesystemReq, ListFilesystemVersionsReq};
 
 use crate::double::{Double, receive_request, send_request, sha256, stream, take};
-use crate::memory::{Door, door};
+use crate::memory::{Door, MemoryListener, door};
 
 /// Gives every client the same endpoint.
 struct Same(Arc<Double>);
@@ -38,6 +38,15 @@ fn run(endpoint: Arc<Double>, adjust: impl FnOnce(&mut server::Settings)) -> Run
     let (door, listener) = door();
     let mut settings = server::Settings::new("test");
     adjust(&mut settings);
+    run_at(door, listener, endpoint, settings)
+}
+
+fn run_at(
+    door: Door,
+    listener: MemoryListener,
+    endpoint: Arc<Double>,
+    settings: server::Settings,
+) -> Running {
     let stop = CancellationToken::new();
     let serving = server::serve(
         Box::new(listener),
@@ -194,10 +203,10 @@ async fn a_daemon_that_stops_lets_everybody_go() {
     assert_eq!(said, zrepl_proto::frame::RST);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_that_comes_back_is_found_again() {
     let first = run(Double::receiver(), |_| ());
-    let remote = remote(&first.door);
+    let remote = Arc::new(remote(&first.door));
     remote.list_filesystems(ListFilesystemReq {}).await.unwrap();
     first.stop.cancel();
     first.server.await.unwrap();
@@ -206,12 +215,23 @@ async fn a_server_that_comes_back_is_found_again() {
         .await
         .unwrap_err();
     assert!(error.is_temporary(), "{error:?}");
-    let stream = stream(vec![vec![1; 100]], Ok(()));
+    let leaving = stream(vec![vec![1; 100]], Ok(()));
     let error = remote
-        .receive(receive_request("pool/fs"), stream)
+        .receive(receive_request("pool/fs"), leaving)
         .await
         .unwrap_err();
     assert!(error.is_temporary(), "{error:?}");
+    let waiting = tokio::spawn({
+        let remote = Arc::clone(&remote);
+        async move { remote.wait_for_connectivity().await }
+    });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!waiting.is_finished());
+    let listener = first.door.reopen();
+    let again = run_at(first.door, listener, Double::receiver(), first.settings);
+    waiting.await.unwrap().unwrap();
+    remote.list_filesystems(ListFilesystemReq {}).await.unwrap();
+    drop(again);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use zrepl_daemon::transport::{BoxFuture, Connect, ConnectError, Incoming, Listen
 /// Where peers knock. Clones knock at the same door.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
-    knock: mpsc::UnboundedSender<Incoming>,
+    knock: Arc<Mutex<mpsc::UnboundedSender<Incoming>>>,
     pub(crate) dials: Arc<AtomicUsize>,
     pub(crate) identity: Arc<Mutex<String>>,
 }
@@ -22,7 +22,7 @@ pub(crate) struct MemoryListener(mpsc::UnboundedReceiver<Incoming>);
 pub(crate) fn door() -> (Door, MemoryListener) {
     let (knock, knocks) = mpsc::unbounded_channel();
     let door = Door {
-        knock,
+        knock: Arc::new(Mutex::new(knock)),
         dials: Arc::default(),
         identity: Arc::new(Mutex::new("client1".into())),
     };
@@ -30,6 +30,17 @@ pub(crate) fn door() -> (Door, MemoryListener) {
 }
 
 impl Door {
+    /// Somebody listens again.
+    pub(crate) fn reopen(&self) -> MemoryListener {
+        let (knock, knocks) = mpsc::unbounded_channel();
+        *self.knock.lock().expect("nobody panicked") = knock;
+        MemoryListener(knocks)
+    }
+
+    fn sender(&self) -> mpsc::UnboundedSender<Incoming> {
+        self.knock.lock().expect("nobody panicked").clone()
+    }
+
     /// A connection of a peer from this origin, as the peer has it; nothing has been said on it.
     pub(crate) fn knock(&self, origin: &str) -> tokio::io::DuplexStream {
         let (ours, theirs) = tokio::io::duplex(64 << 10);
@@ -45,7 +56,7 @@ impl Door {
             }),
         };
         // Nobody listening is what a refused connection is.
-        let _ = self.knock.send(incoming);
+        let _ = self.sender().send(incoming);
         ours
     }
 }
@@ -54,7 +65,7 @@ impl Connect for Door {
     fn connect(&self) -> BoxFuture<'_, Result<Wire, ConnectError>> {
         Box::pin(async {
             self.dials.fetch_add(1, Ordering::Relaxed);
-            if self.knock.is_closed() {
+            if self.sender().is_closed() {
                 return Err(ConnectError::Unreachable {
                     target: "memory".into(),
                     step: "connecting",
