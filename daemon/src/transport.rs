@@ -5,13 +5,20 @@
 //! spoken over a wire is no concern of this module.
 
 pub mod ip_map;
+pub mod local;
+pub mod tcp;
+mod time_limit;
 pub mod tls;
 pub mod wire;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use rustls::KeyLog;
+
+use crate::config::connection;
 use crate::name::client_identity::ClientIdentity;
 pub use wire::Wire;
 
@@ -61,6 +68,78 @@ pub struct Peer {
     pub origin: String,
 }
 
+/// What the transports of one daemon share; made once.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The listeners of the `local` transport.
+    pub local: local::LocalListeners,
+    /// Where the secrets of TLS connections go: see [`tls::key_log`].
+    pub key_log: Arc<dyn KeyLog>,
+}
+
+/// Makes the active side that a job's `connect` describes. Nothing is connected yet.
+pub fn connector(
+    config: &connection::Connect,
+    shared: &Shared,
+) -> Result<Arc<dyn Connect>, TransportError> {
+    Ok(match config {
+        connection::Connect::Tcp(tcp) => Arc::new(tcp::TcpConnector::new(tcp)),
+        connection::Connect::Tls(tls) => {
+            Arc::new(tls::TlsConnector::new(tls, Arc::clone(&shared.key_log))?)
+        }
+        connection::Connect::Local(local) => {
+            Arc::new(local::LocalConnector::new(local, &shared.local))
+        }
+        other @ connection::Connect::Ssh(_) => {
+            return Err(TransportError::NotHere(other.type_name()));
+        }
+    })
+}
+
+/// Makes the passive side that a job's `serve` describes, and begins to listen. Belongs in a tokio runtime.
+pub fn listener(
+    config: &connection::Serve,
+    shared: &Shared,
+) -> Result<Box<dyn Listener>, TransportError> {
+    Ok(match config {
+        connection::Serve::Tcp(tcp) => Box::new(tcp::TcpListener::bind(tcp)?),
+        connection::Serve::Tls(tls) => {
+            Box::new(tls::TlsListener::bind(tls, Arc::clone(&shared.key_log))?)
+        }
+        connection::Serve::Local(local) => {
+            Box::new(local::LocalListener::new(local, &shared.local)?)
+        }
+        other @ connection::Serve::Stdinserver(_) => {
+            return Err(TransportError::NotHere(other.type_name()));
+        }
+    })
+}
+
+/// Why a side cannot be made from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// Why not.
+        source: tcp::ListenProblem,
+    },
+    /// One name, one listener.
+    #[error("local listener {0:?} belongs to another job already")]
+    LocalNameInUse(String),
+    /// This program does not have the transport.
+    #[error("the transport {0} is not part of this program")]
+    NotHere(&'static str),
+    /// rustls does not take our certificates.
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    TlsFile(#[from] tls::files::TlsFileError),
+}
+
 /// Why a peer did not become a client.
 #[derive(Debug, thiserror::Error)]
 pub enum RefusedPeer {
@@ -78,6 +157,16 @@ pub enum RefusedPeer {
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl RefusedPeer {
+    fn failed(
+        step: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self::Handshake { step, source }
+    }
 }
 
 /// Why there is no wire.
@@ -114,3 +203,6 @@ pub enum ConnectError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,13 @@
 //! every peer of protocol version 7 is built with a Go that has 1.3, and of 1.2 an AES-GCM connection ends after 256 GiB, less
 //! than many a first replication.
 
+mod connect;
+mod failure;
 pub mod files;
+pub mod key_log;
+mod listen;
 mod server_name;
+mod stream;
 pub mod trust;
 mod verifier;
 
@@ -18,7 +23,10 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, KeyLog, ServerConfig};
 
+pub use connect::TlsConnector;
+pub use failure::TlsFailure;
 use files::Identity;
+pub use listen::TlsListener;
 use trust::Trust;
 use verifier::{ClientVerifier, ServerVerifier};
 
@@ -89,3 +97,6 @@ fn resolver(identity: &Identity) -> Arc<SingleCertAndKey> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod socket_tests;

@@ -23,6 +23,18 @@ issue() { # authority, name, common name, extensions, key arguments
   openssl x509 -req -sha256 -days $days -in "$tmp/csr" -CA "$authority.crt" -CAkey "$authority.key" -set_serial "$RANDOM" \
     -out "$name.crt" "$@"
 }
+dated() { # authority or -, name, common name, extensions, first and last day
+  local authority=$1 name=$2 cn=$3 extensions=$4 first=$5 last=$6
+  openssl req -new -nodes "${p256[@]}" -keyout "$name.key" -out "$tmp/csr" -subj "/CN=$cn"
+  printf '%b' "$extensions" > "$tmp/ext"
+  printf '[ca]\ndefault_ca=c\n[c]\ndatabase=%s/index\nnew_certs_dir=%s\ndefault_md=sha256\nunique_subject=no\nrand_serial=yes\npolicy=p\n[p]\ncommonName=supplied\n' \
+    "$tmp" "$tmp" > "$tmp/conf"
+  : > "$tmp/index"
+  local signer=(-selfsign -keyfile "$name.key")
+  [ "$authority" = - ] || signer=(-cert "$authority.crt" -keyfile "$authority.key")
+  openssl ca -batch -config "$tmp/conf" -in "$tmp/csr" "${signer[@]}" -extfile "$tmp/ext" \
+    -startdate "${first}000000Z" -enddate "${last}235959Z" -notext -out "$name.crt"
+}
 selfsigned ca "An authority"
 selfsigned namesake "An authority"
 both='basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n'
@@ -47,4 +59,12 @@ issue ca ca-ip-server 10.23.42.1 "${both}subjectAltName=IP:10.23.42.1\n" "${p256
 issue ca ca-othersan-server server.example.com "${both}subjectAltName=DNS:other.example.com\n" "${p256[@]}"
 issue ca ca-clientonly server.example.com 'basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\nsubjectAltName=DNS:server.example.com\n' "${p256[@]}"
 issue ca ca-serveronly client.example.com 'basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n' "${p256[@]}"
+selfsigned self-cn-stranger stranger.example.com
+# of the past and of the future
+for side in server client; do
+  host=$side.example.com
+  dated ca "ca-expired-$side" "$host" "${both}subjectAltName=DNS:$host\n" 20200101 20200131
+  dated ca "ca-early-$side" "$host" "${both}subjectAltName=DNS:$host\n" 21200101 21261231
+done
+dated - self-early client.example.com 'basicConstraints=critical,CA:TRUE\nsubjectAltName=DNS:server.example.com\n' 21200101 21261231
 rm -r "$tmp"
