@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
+use zrepl_daemon::config;
+use zrepl_daemon::config::connection::{self, Serve};
+use zrepl_daemon::config::job::JobConfig;
 use zrepl_daemon::endpoint::stream::{Producer, SendStream, Source};
 use zrepl_daemon::endpoint::{Endpoint, EndpointError};
-use zrepl_daemon::rpc::data::Patience;
-use zrepl_daemon::rpc::data::client::{self, Dialled};
-use zrepl_daemon::rpc::data::connection::Connection;
-use zrepl_daemon::rpc::data::server::{self, Serving};
-use zrepl_daemon::rpc::metrics::Metrics;
-use zrepl_daemon::transport::wire::{ReadSide, WriteSide};
-use zrepl_daemon::transport::{BoxFuture, Wire, tls};
+use zrepl_daemon::rpc::client::{self, RemoteEndpoint};
+use zrepl_daemon::rpc::{Client, Endpoints, server};
+use zrepl_daemon::transport::local::LocalListeners;
+use zrepl_daemon::transport::{self, BoxFuture, Shared, tls};
 use zrepl_proto::pdu::{
     Creation, DestroySnapshotsReq, DestroySnapshotsRes, FilesystemVersion, GuaranteeKind,
     ListFilesystemReq, ListFilesystemRes, ListFilesystemVersionsReq, ListFilesystemVersionsRes,
@@ -61,8 +61,8 @@ fn main() {
         for (name, secure, endpoint) in [
             ("tcp /v1/recv", false, Asked::Receive),
             ("tcp /v1/send", false, Asked::Send),
-            ("tls-later /v1/recv", true, Asked::Receive),
-            ("tls-later /v1/send", true, Asked::Send),
+            ("tls /v1/recv", true, Asked::Receive),
+            ("tls /v1/send", true, Asked::Send),
         ] {
             let ours = measure(name, gib, |bytes| {
                 runtime.block_on(transfer(bytes, secure, endpoint));
@@ -88,7 +88,7 @@ struct Measured {
 fn measure(name: &str, gib: u64, transfer: impl FnOnce(u64)) -> Measured {
     let (begun, cpu) = (Instant::now(), cpu_time());
     transfer(gib * GIB);
-    let (wall, cpu) = (begun.elapsed(), cpu_time() - cpu);
+    let (wall, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu));
     let measured = Measured {
         speed: (gib << 10) as f64 / wall.as_secs_f64(),
         cpu: cpu.as_secs_f64() / gib as f64,
@@ -242,70 +242,86 @@ enum Asked {
     Receive,
 }
 
+/// Through everything that lies between two daemons: configuration, transport, handshake, frames.
 async fn transfer(bytes: u64, secure: bool, asked: Asked) {
-    let (client, server) = loopback();
-    let (client, server) = (into_tokio(client), into_tokio(server));
-    let (client, server) = if secure {
-        let configs = Certificates::load();
-        let connector = tokio_rustls::TlsConnector::from(configs.client.config);
-        let acceptor = tokio_rustls::TlsAcceptor::from(configs.server);
-        let (client, server) = tokio::join!(
-            connector.connect(configs.client.sni, client),
-            acceptor.accept(server)
-        );
-        (
-            tls_wire(client.expect("tls").into()),
-            tls_wire(server.expect("tls").into()),
-        )
-    } else {
-        (Wire::from(client), Wire::from(server))
+    let shared = Shared {
+        local: LocalListeners::default(),
+        key_log: Arc::new(rustls::NoKeyLog),
     };
-    let patience = Patience::default();
-    let metrics = Metrics::new();
-    let connection = Connection::new(server, &patience, metrics.clone());
-    let endpoint = Arc::new(Ends { bytes });
-    let serving = Serving {
-        patience,
-        stop: CancellationToken::new(),
-    };
-    let server =
-        tokio::spawn(async move { server::serve(connection, "client", endpoint, &serving).await });
-    let connection = Connection::new(client, &patience, metrics);
-    let dialled = Dialled {
-        peer: "server".into(),
-        patience,
-        stop: CancellationToken::new(),
-    };
+    let listener = transport::listener(&serve(secure), &shared).expect("a listener");
+    let address = listener.address();
+    let (_, address) = address.split_once("://").expect("a kind and an address");
+    let connect = connect(secure, address);
+    let connect = transport::connector(&connect, &shared).expect("a connector");
+    let stop = CancellationToken::new();
+    let endpoints = Arc::new(Ends { bytes });
+    let settings = server::Settings::new("bench");
+    let server = tokio::spawn(server::serve(listener, endpoints, settings, stop.clone()));
+    let remote = RemoteEndpoint::new(connect, client::Settings::default(), stop.clone());
     // In a task: the thread that blocks on a runtime is none of its workers.
     let client = tokio::spawn(async move {
         match asked {
             Asked::Receive => {
                 let stream = producing(bytes);
-                client::receive(connection, &receive_request(), stream, &dialled)
+                remote
+                    .receive(receive_request(), stream)
                     .await
                     .expect("received");
             }
             Asked::Send => {
-                let (_, stream) = client::send(connection, &send_request(), dialled)
-                    .await
-                    .expect("sent");
+                let (_, stream) = remote.send(send_request()).await.expect("sent");
                 assert_eq!(swallow(stream).await, bytes);
             }
         }
     });
     client.await.expect("no panic");
-    server.await.expect("no panic").result.expect("served");
+    stop.cancel();
+    server.await.expect("no panic");
 }
 
-fn into_tokio(socket: TcpStream) -> tokio::net::TcpStream {
-    socket.set_nonblocking(true).expect("a socket");
-    tokio::net::TcpStream::from_std(socket).expect("a socket")
+fn job(yaml: &str) -> JobConfig {
+    let loaded = config::parse("bench.yml", yaml).expect("a configuration");
+    loaded.config.job("bench").expect("the job").clone()
 }
 
-type Tls = tokio_rustls::TlsStream<tokio::net::TcpStream>;
+fn certificates() -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
+    format!("ca: {folder}/san.crt, cert: {folder}/san.crt, key: {folder}/san.key")
+}
 
-fn tls_wire(stream: Tls) -> Wire {
-    unimplemented!("{stream:?}")
+fn serve(secure: bool) -> Serve {
+    let serve = if secure {
+        let certificates = certificates();
+        format!(
+            "{{type: tls, listen: '127.0.0.1:0', client_cns: [san.example.com], {certificates}}}"
+        )
+    } else {
+        "{type: tcp, listen: '127.0.0.1:0', clients: {127.0.0.1: client}}".to_owned()
+    };
+    let job = job(&format!(
+        "jobs: [{{type: sink, name: bench, root_fs: tank, serve: {serve}}}]"
+    ));
+    let JobConfig::Sink(job) = job else {
+        panic!("a sink")
+    };
+    job.serve
+}
+
+fn connect(secure: bool, address: &str) -> connection::Connect {
+    let connect = if secure {
+        let certificates = certificates();
+        format!("{{type: tls, address: '{address}', server_cn: san.example.com, {certificates}}}")
+    } else {
+        format!("{{type: tcp, address: '{address}'}}")
+    };
+    let job = job(&format!(
+        "jobs: [{{type: push, name: bench, connect: {connect}, filesystems: {{a: true}}, snapshotting: {{type: manual}}, \
+         pruning: {{keep_sender: [{{type: not_replicated}}], keep_receiver: [{{type: last_n, count: 1}}]}}}}]"
+    ));
+    let JobConfig::Push(job) = job else {
+        panic!("a push")
+    };
+    job.connect
 }
 
 fn snapshot() -> FilesystemVersion {
@@ -389,9 +405,15 @@ impl Endpoint for Ends {
 }
 
 /// Sends and receives so many bytes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ends {
     bytes: u64,
+}
+
+impl Endpoints for Ends {
+    fn endpoint(&self, _: &Client) -> Arc<dyn Endpoint> {
+        Arc::new(self.clone())
+    }
 }
 
 #[derive(Debug)]

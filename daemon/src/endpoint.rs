@@ -4,6 +4,7 @@
 //! messages; see [`stream`].
 
 pub mod stream;
+pub mod zfs_stream;
 
 use std::error::Error;
 use std::fmt;

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
 use super::EndpointError;
@@ -36,13 +37,44 @@ pub enum Source {
     Remote(Box<dyn RemoteStream>),
 }
 
-/// A stream that comes out of a pipe.
+/// A stream that comes out of a pipe. Dropping it closes the pipe, and then ends the producer.
 #[derive(Debug)]
 pub struct LocalStream {
-    /// The reading end; it is read to its end, then the producer is asked.
-    pub pipe: pipe::Receiver,
-    /// Who writes into the pipe.
-    pub producer: Box<dyn Producer>,
+    pipe: Option<pipe::Receiver>,
+    producer: Option<Box<dyn Producer>>,
+}
+
+impl LocalStream {
+    /// Out of a pipe that somebody writes into.
+    pub fn new(pipe: pipe::Receiver, producer: Box<dyn Producer>) -> Self {
+        Self {
+            pipe: Some(pipe),
+            producer: Some(producer),
+        }
+    }
+
+    /// The reading end, to be read to its end; none after [`finish`](Self::finish).
+    pub fn pipe(&self) -> Option<&pipe::Receiver> {
+        self.pipe.as_ref()
+    }
+
+    /// The next bytes; none at the end of the pipe, or after [`finish`](Self::finish).
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.pipe {
+            Some(pipe) => pipe.read(buffer).await,
+            None => Ok(0),
+        }
+    }
+
+    /// Closes the pipe and asks the producer: see [`Producer::finish`]. Once it is polled it is to be polled to its end.
+    pub async fn finish(&mut self, relay: io::Result<()>) -> Result<(), String> {
+        // A producer that still writes would wait for ever if the pipe stayed open.
+        self.pipe = None;
+        match self.producer.take() {
+            Some(producer) => producer.finish(relay).await,
+            None => Err("stream has been finished before".to_owned()),
+        }
+    }
 }
 
 /// Writes a stream into a pipe.
@@ -109,7 +141,7 @@ impl SendStream {
     /// Out of a pipe.
     pub fn local(pipe: OwnedFd, producer: Box<dyn Producer>) -> io::Result<Self> {
         let pipe = pipe::Receiver::from_owned_fd(pipe)?;
-        Ok(Self::new(Source::Local(LocalStream { pipe, producer })))
+        Ok(Self::new(Source::Local(LocalStream::new(pipe, producer))))
     }
 
     /// From another host.

@@ -26,11 +26,7 @@ pub(super) enum Outcome {
 
 /// A stream that is being sent.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    pipe: pipe::Receiver,
-    /// There until it has been asked.
-    producer: Option<Box<dyn Producer>>,
-}
+pub(super) struct Outgoing(LocalStream);
 
 /// Takes a stream apart. One that comes from another host is led through a pipe of its own.
 pub(super) fn start(stream: SendStream) -> io::Result<(LocalStream, Counter, Vec<Arc<Limit>>)> {
@@ -53,10 +49,7 @@ fn relay(mut remote: Box<dyn RemoteStream>) -> io::Result<LocalStream> {
             .move_into(&mut sender, &Counter::default(), &[])
             .await
     });
-    Ok(LocalStream {
-        pipe: receiver,
-        producer: Box::new(Relay(task)),
-    })
+    Ok(LocalStream::new(receiver, Box::new(Relay(task))))
 }
 
 /// Leads a stream of another host into a pipe.
@@ -80,10 +73,7 @@ impl Producer for Relay {
 
 impl Outgoing {
     pub(super) fn new(stream: LocalStream) -> Self {
-        Self {
-            pipe: stream.pipe,
-            producer: Some(stream.producer),
-        }
+        Self(stream)
     }
 
     /// Sends the stream and its end. After an error, or if it is cancelled, [`abandon`](Self::abandon) ends the producer.
@@ -93,16 +83,16 @@ impl Outgoing {
         moved: &Counter,
         limits: &[Arc<Limit>],
     ) -> Result<Outcome, ConnectionError> {
-        let relayed = match pump::move_out(&mut self.pipe, output, moved, limits).await? {
-            Moved::All => Ok(()),
-            Moved::LoneByte => Err(io::Error::other(chunk::LONE_BYTE)),
-            Moved::PipeFailed(error) => Err(error),
+        let relayed = match self.0.pipe() {
+            None => Err(io::Error::other("stream was sent before")),
+            Some(pipe) => match pump::move_out(pipe, output, moved, limits).await? {
+                Moved::All => Ok(()),
+                Moved::LoneByte => Err(io::Error::other(chunk::LONE_BYTE)),
+                Moved::PipeFailed(error) => Err(error),
+            },
         };
         let failure = relayed.as_ref().err().map(ToString::to_string);
-        let Some(producer) = self.producer.take() else {
-            return Ok(Outcome::Failed("stream was sent before".to_owned()));
-        };
-        let verdict = output.while_waiting(producer.finish(relayed)).await?;
+        let verdict = output.while_waiting(self.0.finish(relayed)).await?;
         let outcome = match (verdict, failure) {
             (Ok(()), None) => Outcome::Complete,
             (Err(text), _) | (Ok(()), Some(text)) => Outcome::Failed(text),
@@ -116,11 +106,7 @@ impl Outgoing {
 
     /// Ends the producer of a stream that cannot be sent.
     pub(super) async fn abandon(mut self, because: io::Error) {
-        // Its pipe must be closed first, or it would wait for somebody to read it.
-        drop(self.pipe);
-        if let Some(producer) = self.producer.take()
-            && let Err(text) = producer.finish(Err(because)).await
-        {
+        if let Err(text) = self.0.finish(Err(because)).await {
             tracing::debug!(%text, "producer of a cut stream ended");
         }
     }

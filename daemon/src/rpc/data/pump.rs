@@ -32,7 +32,7 @@ pub(super) enum Moved {
 
 /// Moves everything; the end of the stream is left to the caller, who knows whether it is one.
 pub(super) async fn move_out(
-    pipe: &mut pipe::Receiver,
+    pipe: &pipe::Receiver,
     output: &mut Output,
     moved: &Counter,
     limits: &[Arc<Limit>],
