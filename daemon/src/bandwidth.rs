@@ -63,11 +63,13 @@ const SECOND: u128 = 1_000_000_000;
 impl TokenBucket {
     /// The bucket for a limit; none if there is no limit.
     pub fn new(limit: &BandwidthLimit) -> Option<Self> {
-        let rate = limit.max.bytes_per_second()?.max(1);
+        let rate = limit.max.bytes_per_second()?;
         Some(Self::with(rate, limit.bucket_capacity.bytes()))
     }
 
-    fn with(rate: u64, capacity: u64) -> Self {
+    /// So many bytes per second, at least one; and so many at once.
+    pub fn with(rate: u64, capacity: u64) -> Self {
+        let rate = rate.max(1);
         let fill = time_for(capacity, rate);
         Self {
             rate,

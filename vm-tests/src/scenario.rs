@@ -3,6 +3,7 @@
 mod boots;
 mod conformance;
 mod power_failure;
+mod wire;
 mod zrepl_commands;
 
 use std::fmt::Write as _;
@@ -82,6 +83,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "zrepl_configuration_commands",
         everywhere: false,
         run: Run::Alone(zrepl_commands::zrepl_configuration_commands),
+    },
+    Scenario {
+        name: "streams_over_the_wire",
+        everywhere: false,
+        run: Run::Alone(wire::streams_over_the_wire),
     },
 ];
 
