@@ -141,11 +141,8 @@ impl LocalListener {
         let knocks = self.knocks.as_mut().expect("taken by drop only");
         loop {
             let knock = knocks.recv().await.expect("the registry has a sender");
-            if knock.answer.is_closed() {
-                continue;
-            }
             let (ours, theirs) = UnixStream::pair()?;
-            // Given up in this moment.
+            // It may have given up.
             if knock.answer.send(theirs).is_err() {
                 continue;
             }

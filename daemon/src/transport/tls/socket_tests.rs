@@ -17,6 +17,9 @@ use crate::transport::{Connect, ConnectError, RefusedPeer, Wire};
 const SERVER: &str = "server.example.com";
 const CLIENT: &str = "client.example.com";
 
+/// How an alert begins, by RFC 8446.
+const ALERT: u8 = 21;
+
 /// Which certificate a side shows, and which file tells it whom to trust.
 #[derive(Clone, Copy, Debug)]
 struct Side(&'static str, &'static str);
@@ -284,11 +287,17 @@ async fn a_peer_that_does_not_speak_tls_is_told_from_one_that_goes_away() {
     let mut listener = Side("ca-san-server", "ca").listener("");
     let address = listener.local_addr();
     let mut client = TcpStream::connect(address).await.expect("somebody listens");
-    client
-        .write_all(b"0000000055 ZREPL_ZFS_REPLICATION\n")
-        .await
-        .expect("writable");
+    // More than is read at once: what is left unread must not turn the goodbye into a reset.
+    let said = b"0000000055 ZREPL_ZFS_REPLICATION\n".repeat(1000);
+    client.write_all(&said).await.expect("writable");
+    client.shutdown().await.expect("writable");
     let refused = admitted(&mut listener).await.expect_err("no TLS");
+    let mut heard = Vec::new();
+    client
+        .read_to_end(&mut heard)
+        .await
+        .expect("an end in order");
+    assert_eq!(heard.first(), Some(&ALERT));
     assert!(
         chain(&refused).contains("the client does not speak TLS"),
         "{}",

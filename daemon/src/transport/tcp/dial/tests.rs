@@ -83,7 +83,8 @@ async fn all_failures_are_told() {
     let failed = first_to_answer(vec![closed, closed])
         .await
         .expect_err("closed");
-    let one = format!("{closed}: Connection refused (os error 111)");
+    let refused = io::Error::from(rustix::io::Errno::CONNREFUSED);
+    let one = format!("{closed}: {refused}");
     assert_eq!(failed.to_string(), format!("{one}, {one}"));
     let failed = first_to_answer(Vec::new()).await.expect_err("no addresses");
     assert_eq!(failed.to_string(), "the name has no addresses");
