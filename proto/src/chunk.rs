@@ -40,9 +40,10 @@ pub fn next(available: usize, ended: bool) -> Next {
     next_up_to(MAX_SENT_PAYLOAD, available, ended)
 }
 
-/// The next frame, if frames are to be no longer than `longest`: at least two bytes, at most [`MAX_SENT_PAYLOAD`].
+/// The next frame, if frames are to be no longer than `longest`: at least three bytes, because three cannot be divided, and at
+/// most [`MAX_SENT_PAYLOAD`].
 pub fn next_up_to(longest: usize, available: usize, ended: bool) -> Next {
-    let longest = longest.clamp(2, MAX_SENT_PAYLOAD);
+    let longest = longest.clamp(3, MAX_SENT_PAYLOAD);
     match (available, ended) {
         (0, true) => Next::End,
         (1, true) => Next::LoneByte,
@@ -79,6 +80,11 @@ mod tests {
 
     /// Frame lengths of a stream that arrives in these amounts, and the last word.
     fn send(amounts: &[usize]) -> (Vec<usize>, Next) {
+        send_up_to(MAX_SENT_PAYLOAD, amounts)
+    }
+
+    fn send_up_to(longest: usize, amounts: &[usize]) -> (Vec<usize>, Next) {
+        let next = |available, ended| next_up_to(longest, available, ended);
         let mut frames = Vec::new();
         let mut available = 0;
         for amount in amounts {
@@ -146,7 +152,29 @@ mod tests {
         assert_eq!(next(usize::MAX, false), Next::Frame(MAX_SENT_PAYLOAD));
     }
 
+    #[test]
+    fn short_frames_are_no_shorter_than_two_bytes() {
+        assert_eq!(send_up_to(2, &[3]), (vec![3], Next::End));
+        assert_eq!(send_up_to(3, &[4]), (vec![2, 2], Next::End));
+        assert_eq!(send_up_to(3, &[7]), (vec![3, 2, 2], Next::End));
+    }
+
     proptest! {
+        #[test]
+        fn no_arrival_makes_a_frame_of_one_byte_however_short_frames_are(
+            longest in 0_usize..20,
+            amounts in prop::collection::vec(0_usize..30, 0..20),
+        ) {
+            let total: usize = amounts.iter().sum();
+            let (frames, last) = send_up_to(longest, &amounts);
+            prop_assert!(frames.iter().all(|len| (2..=longest.max(3)).contains(len)), "{:?}", frames);
+            if total == 1 {
+                prop_assert_eq!((frames, last), (vec![], Next::LoneByte));
+            } else {
+                prop_assert_eq!((frames.iter().sum::<usize>(), last), (total, Next::End));
+            }
+        }
+
         #[test]
         fn no_arrival_makes_a_frame_of_one_byte(
             amounts in prop::collection::vec(prop_oneof![0_usize..6, 524_280_usize..524_300, 0_usize..2_000_000], 0..20),

@@ -19,8 +19,6 @@ fuzz_target!(|input: &[u8]| {
     assert!(whole.len() <= connection.len());
     // A frame head is nine bytes, so there cannot be more blocks than that.
     assert!(connection.len() - whole.len() <= input.len() / 9);
-    // What was corrected needs no correction.
-    assert_eq!(filter(&whole, whole.len()), whole);
 });
 
 fn filter(input: &[u8], piece: usize) -> Vec<u8> {
