@@ -1,0 +1,15 @@
+//! The control connection as a whole: wire, banners, label, authority filter, HTTP/2, gRPC, endpoint. Go's part is played by
+//! recordings (`proto/tests/control`), other parts by frames written by hand.
+
+mod ask;
+mod double;
+mod frame;
+mod raw;
+mod recording;
+
+mod answers;
+mod hostile;
+mod keepalive;
+mod life;
+mod memory;
+mod replay;
