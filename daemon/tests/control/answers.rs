@@ -63,7 +63,8 @@ async fn answer_to(host: &Host, block: &[u8], message: &[u8]) -> Vec<Frame> {
 async fn understood(answer: &[Frame]) -> Result<Vec<u8>, EndpointError> {
     let (network, mut pipes) = Network::new();
     let client = ControlClient::new(Arc::new(network), Settings::default());
-    let answer = answer.to_vec();
+    let mut answer = answer.to_vec();
+    answer.retain(|frame| frame.stream == 1);
     tokio::spawn(async move {
         let mut server = Raw::server(pipes.recv().await.unwrap()).await;
         server.request(1).await;

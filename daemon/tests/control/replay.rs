@@ -49,8 +49,9 @@ async fn replay_to_server(recording: &Recording) -> Vec<Frame> {
     client.send_bytes(PREFACE).await;
     let mut received = Vec::new();
     for frame in &recording.client {
-        if frame.kind == Frame::GOAWAY {
-            break;
+        // The farewell comes without being waited for, and SETTINGS are confirmed by the scripted peer.
+        if [Frame::GOAWAY, Frame::RST_STREAM].contains(&frame.kind) || is_ack(frame) {
+            continue;
         }
         client.send(std::slice::from_ref(frame)).await;
         if frame.is_last() && frame.stream > 0 {
@@ -62,6 +63,10 @@ async fn replay_to_server(recording: &Recording) -> Vec<Frame> {
         }
     }
     received
+}
+
+fn is_ack(frame: &Frame) -> bool {
+    frame.kind == Frame::SETTINGS && frame.flags == Frame::ACK
 }
 
 /// What our client makes of these frames of a server, by stream. They are sent when all requests are there.
@@ -84,7 +89,7 @@ async fn replay_to_client(
     }
     let frames: Vec<Frame> = server
         .iter()
-        .filter(|frame| frame.kind != Frame::GOAWAY)
+        .filter(|frame| frame.kind != Frame::GOAWAY && !is_ack(frame))
         .cloned()
         .collect();
     let Some(mut peer) = peer else {
@@ -129,7 +134,7 @@ async fn go_clients_get_the_recorded_answers_from_our_server() {
         let (ok, failed) = compare(&recording, replay_to_client(&recording, &server).await);
         (messages, errors) = (messages + ok, errors + failed);
     }
-    assert_eq!((messages, errors), (392, 3));
+    assert_eq!((messages, errors), (393, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +145,7 @@ async fn our_client_understands_what_go_servers_answered() {
         let (ok, failed) = compare(&recording, results);
         (messages, errors) = (messages + ok, errors + failed);
     }
-    assert_eq!((messages, errors), (392, 3));
+    assert_eq!((messages, errors), (393, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,7 +156,9 @@ async fn trap_11_1_banner_label_and_all_requests_of_a_go_client_in_one_segment_a
         let frames: Vec<Frame> = recording
             .client
             .iter()
-            .filter(|frame| ![Frame::GOAWAY, Frame::RST_STREAM].contains(&frame.kind))
+            .filter(|frame| {
+                ![Frame::GOAWAY, Frame::RST_STREAM].contains(&frame.kind) && !is_ack(frame)
+            })
             .cloned()
             .collect();
         let segment = [&greeting()[..], PREFACE, &encode(&frames)].concat();
