@@ -1,6 +1,8 @@
 //! The control connection as a whole: wire, banners, label, authority filter, HTTP/2, gRPC, endpoint. Go's part is played by
 //! recordings (`proto/tests/control`), other parts by frames written by hand.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod ask;
 mod double;
 mod frame;

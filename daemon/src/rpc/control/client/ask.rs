@@ -126,7 +126,7 @@ impl Connection {
         // What hyper cancels it has not handed to HTTP/2 yet; what it has, fails in other words.
         let is_canceled = code == Code::Cancelled && text.contains("operation was canceled");
         if is_canceled || find::<Spent>(source).is_some() {
-            return NoAnswer::NotSent(self.reason(text));
+            return NoAnswer::NotSent(self.reason(&text));
         }
         // h2's words; its errors cannot be told apart otherwise. A stream that was reset while its connection goes on: the
         // server does not like the request. An error that we detected: the server does not speak HTTP/2 as we know it.
@@ -135,20 +135,18 @@ impl Connection {
         if code != Code::Unavailable && (is_reset || is_violation) {
             return NoAnswer::Protocol(text.into());
         }
-        NoAnswer::Lost(self.reason(text))
+        NoAnswer::Lost(self.reason(&text))
     }
 
     fn lost(&self, error: &(dyn Error + 'static)) -> NoAnswer {
-        NoAnswer::NotSent(self.reason(chain(error)))
+        NoAnswer::NotSent(self.reason(&chain(error)))
     }
 
     /// What happened to the wire tells more than what HTTP/2 makes of it.
-    fn reason(&self, text: String) -> String {
+    fn reason(&self, text: &str) -> String {
         match self.ending.by_peer() {
             Some(end) => end.to_string(),
-            None => text
-                .strip_prefix("transport error: ")
-                .map_or(text.clone(), str::to_owned),
+            None => text.trim_start_matches("transport error: ").to_owned(),
         }
     }
 }
