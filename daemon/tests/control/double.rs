@@ -171,8 +171,8 @@ impl Host {
     }
 
     /// Serves this connection from its first byte on.
-    pub(crate) async fn greet(&self, pipe: DuplexStream) {
-        let mut wire = Wire::from(pipe);
+    pub(crate) async fn greet(&self, pipe: impl Into<Wire>) {
+        let mut wire = pipe.into();
         let Ok(greeting) = handshake::accept(&mut wire, &self.settings).await else {
             return;
         };

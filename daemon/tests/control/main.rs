@@ -13,5 +13,6 @@ mod answers;
 mod hostile;
 mod keepalive;
 mod life;
+mod log;
 mod memory;
 mod replay;

@@ -37,10 +37,15 @@ impl Raw {
 
     /// A client of this host that has sent preface and SETTINGS.
     pub(crate) async fn client(host: &Host) -> Self {
+        Self::client_over(host, Wire::from).await
+    }
+
+    /// The same over a network of this kind.
+    pub(crate) async fn client_over(host: &Host, network: fn(DuplexStream) -> Wire) -> Self {
         let (near, far) = tokio::io::duplex(1 << 20);
         let mut client = Self::new(Wire::from(near));
         client.send_bytes(&greeting()).await;
-        host.greet(far).await;
+        host.greet(network(far)).await;
         let mut banner = [0; 67];
         client.wire.reader.read_exact(&mut banner).await.unwrap();
         client.send_bytes(PREFACE).await;
