@@ -128,6 +128,48 @@ async fn messages_over_the_limit_are_refused_by_their_length_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_are_read_a_few_at_a_time() {
+    let host = host();
+    let mut client = Raw::client(&host).await;
+    let block = request_block("/Replication/Ping", "application/grpc", b"\x81");
+    for stream in (1..17).step_by(2) {
+        // four MiB announced, and nothing of them
+        let headers = Frame::new(Frame::HEADERS, Frame::END_HEADERS, stream, &block);
+        let start = Frame::new(Frame::DATA, 0, stream, b"\0\x00\x40\x00\x00");
+        client.send(&[headers, start]).await;
+    }
+    client.send(&ping(17)).await;
+    let frames = client.during(Duration::from_secs(60)).await;
+    assert!(frames.iter().all(|frame| frame.stream == 0), "{frames:?}");
+    others_go_on(&host).await;
+    let reset = Frame::new(Frame::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+    client.send(&[reset]).await;
+    let frames = client.until(|frame| frame.stream == 17).await;
+    assert!(
+        frames
+            .last()
+            .is_some_and(|frame| frame.kind == Frame::HEADERS)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_take_long_do_not_keep_others_from_being_read() {
+    let host = host();
+    let mut client = Raw::client(&host).await;
+    for stream in (1..201).step_by(2) {
+        let frames = request(stream, "/Replication/ListFilesystems", b"");
+        client.send(&frames).await;
+    }
+    client.send(&ping(201)).await;
+    let frames = client.until(|frame| frame.stream == 201).await;
+    assert!(
+        frames
+            .last()
+            .is_some_and(|frame| frame.kind == Frame::HEADERS)
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn broken_protobuf_fails_its_request_alone() {
     let host = host();
     let mut client = Raw::client(&host).await;

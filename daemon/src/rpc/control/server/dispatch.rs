@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::header::CONTENT_TYPE;
@@ -32,6 +33,8 @@ const METHODS: [&str; 7] = [
     "SendDry",
     "SendCompleted",
 ];
+/// Messages that are read at the same time; what handlers do with those that have been read is not counted.
+const MAX_READING: usize = 8;
 const GRPC: &str = "application/grpc";
 
 /// Answers requests of one client.
@@ -39,8 +42,13 @@ const GRPC: &str = "application/grpc";
 pub(super) struct Dispatch {
     client: Arc<Client>,
     in_progress: InProgress,
+    reading: Arc<Semaphore>,
     replication: ReplicationServer<Answers>,
 }
+
+/// The right to read a message. tonic reserves memory for a message as soon as it knows the length.
+#[derive(Clone, Debug)]
+struct Turn(#[expect(dead_code, reason = "held until dropped")] Arc<OwnedSemaphorePermit>);
 
 impl Dispatch {
     pub(super) fn new(endpoint: Arc<dyn Endpoint>, client: Arc<Client>) -> Self {
@@ -49,6 +57,7 @@ impl Dispatch {
         Self {
             client,
             in_progress: InProgress::default(),
+            reading: Arc::new(Semaphore::new(MAX_READING)),
             replication: ReplicationServer::new(answers).max_decoding_message_size(limit),
         }
     }
@@ -75,14 +84,21 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Err(refusal) = check(&request) {
             return Box::pin(std::future::ready(Ok(refusal.into_http())));
         }
         let begun = self.in_progress.begin();
         let client = Arc::clone(&self.client);
         let path = request.uri().path().to_owned();
-        let answer = self.replication.call(request);
+        let turn = Arc::clone(&self.reading).acquire_owned();
+        let mut replication = self.replication.clone();
+        let answer = async move {
+            let turn = turn.await.expect("nobody closes it");
+            // Whoever takes the message out of its request, or drops both, ends the turn.
+            request.extensions_mut().insert(Turn(Arc::new(turn)));
+            replication.call(request).await
+        };
         Box::pin(async move {
             let outcome = catch_panic(answer).await;
             drop(begun);
