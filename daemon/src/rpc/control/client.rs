@@ -234,9 +234,10 @@ impl ControlClient {
         let context = self.context(method);
         match no_answer {
             NoAnswer::Failed(text) => EndpointError::Failed(text),
-            NoAnswer::NotSent(text) | NoAnswer::Lost(text) | NoAnswer::Unavailable(text) => {
-                self.no_answer(method, text)
-            }
+            NoAnswer::NotSent(text)
+            | NoAnswer::Lost(text)
+            | NoAnswer::TimedOut(text)
+            | NoAnswer::Unavailable(text) => self.no_answer(method, text),
             NoAnswer::Protocol(source) => EndpointError::Protocol { context, source },
         }
     }

@@ -47,9 +47,9 @@ const MAX_HEADER_LIST: u32 = 16 << 10;
 const MAX_EARLY_RESETS: usize = 20;
 /// Malformed requests on one connection.
 const MAX_MALFORMED: usize = 64;
-/// What may be under way to us unread: on a stream, and on the connection. Requests are short.
+/// What may be under way to us unread: on a stream, and on all. Streams that wait for their turn leave room for the others.
 const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 /// What a stream may hold of an answer that the client does not take.
 const SEND_BUFFER: usize = 64 << 10;
 

@@ -21,7 +21,7 @@ const CHUNK_LEN: usize = 4096;
 /// A control connection behind its label.
 pub(super) struct ControlStream {
     wire: Wire,
-    filter: Option<Filter>,
+    stage: Option<Stage>,
     ending: Ending,
 }
 
@@ -41,11 +41,12 @@ struct Ended {
 pub(super) enum PeerEnd {
     #[error("peer closed the connection")]
     Closed,
-    #[error("{text}")]
-    Failed { kind: io::ErrorKind, text: String },
+    #[error("{0}")]
+    Failed(String),
 }
 
-struct Filter {
+/// A filter and what has come out of it.
+struct Stage {
     /// None after the client's last byte.
     filter: Option<AuthorityFilter>,
     /// Filtered and not yet read.
@@ -61,18 +62,18 @@ impl ControlStream {
 
     /// From a client, which has not sent its HTTP/2 preface yet.
     pub(super) fn from_client(wire: Wire) -> Self {
-        let filter = Filter {
+        let stage = Stage {
             filter: Some(AuthorityFilter::new()),
             output: Vec::new(),
             taken: 0,
         };
-        Self::new(wire, Some(filter))
+        Self::new(wire, Some(stage))
     }
 
-    fn new(wire: Wire, filter: Option<Filter>) -> Self {
+    fn new(wire: Wire, stage: Option<Stage>) -> Self {
         Self {
             wire,
-            filter,
+            stage,
             ending: Ending::default(),
         }
     }
@@ -102,10 +103,7 @@ impl Ending {
     fn observe<T>(&self, result: &io::Result<T>) {
         if let Err(error) = result {
             // The first reason counts, later ones follow from it.
-            let _ = self.0.by_peer.set(PeerEnd::Failed {
-                kind: error.kind(),
-                text: error.to_string(),
-            });
+            let _ = self.0.by_peer.set(PeerEnd::Failed(error.to_string()));
         }
     }
 
@@ -119,7 +117,7 @@ impl Ending {
     }
 }
 
-impl Filter {
+impl Stage {
     /// Gives out what has been filtered.
     fn drain(&mut self, buffer: &mut ReadBuf<'_>) {
         let rest = &self.output[self.taken..];
@@ -141,7 +139,7 @@ impl AsyncRead for ControlStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let reader = &mut this.wire.reader;
-        let Some(stage) = &mut this.filter else {
+        let Some(stage) = &mut this.stage else {
             let before = buffer.filled().len();
             let result = ready!(Pin::new(reader).poll_read(cx, buffer));
             let len = buffer.filled().len() - before;

@@ -9,7 +9,7 @@ use prost::bytes::{Buf as _, Bytes};
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 
 use super::dial::{Connection, Spent};
 use super::{Answer, Request};
@@ -30,6 +30,8 @@ pub(super) enum NoAnswer {
     Failed(String),
     /// The server says that it has no time now.
     Unavailable(String),
+    /// The method's limit has passed.
+    TimedOut(String),
     /// The connection had ended before.
     NotSent(String),
     /// The connection ended meanwhile.
@@ -118,28 +120,33 @@ impl Connection {
     /// There was no status from the server.
     fn broken(&self, code: Code, source: &(dyn Error + 'static)) -> NoAnswer {
         let text = chain(source);
-        if find::<Spent>(source).is_some() {
-            return NoAnswer::NotSent(self.reason(text));
+        if find::<TimeoutExpired>(source).is_some() {
+            return NoAnswer::TimedOut(text);
         }
-        // A stream that was reset while its connection goes on: the server does not like the request.
-        let is_reset = text.contains("stream error received");
-        if is_reset && code != Code::Unavailable && !self.is_over() {
+        // What hyper cancels it has not handed to HTTP/2 yet; what it has, fails in other words.
+        let is_canceled = code == Code::Cancelled && text.contains("operation was canceled");
+        if is_canceled || find::<Spent>(source).is_some() {
+            return NoAnswer::NotSent(self.reason(&text));
+        }
+        // h2's words; its errors cannot be told apart otherwise. A stream that was reset while its connection goes on: the
+        // server does not like the request. An error that we detected: the server does not speak HTTP/2 as we know it.
+        let is_reset = text.contains("stream error received") && !self.is_over();
+        let is_violation = text.contains("error detected");
+        if code != Code::Unavailable && (is_reset || is_violation) {
             return NoAnswer::Protocol(text.into());
         }
-        NoAnswer::Lost(self.reason(text))
+        NoAnswer::Lost(self.reason(&text))
     }
 
     fn lost(&self, error: &(dyn Error + 'static)) -> NoAnswer {
-        NoAnswer::NotSent(self.reason(chain(error)))
+        NoAnswer::NotSent(self.reason(&chain(error)))
     }
 
     /// What happened to the wire tells more than what HTTP/2 makes of it.
-    fn reason(&self, text: String) -> String {
+    fn reason(&self, text: &str) -> String {
         match self.ending.by_peer() {
             Some(end) => end.to_string(),
-            None => text
-                .strip_prefix("transport error: ")
-                .map_or(text.clone(), str::to_owned),
+            None => text.trim_start_matches("transport error: ").to_owned(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::header::CONTENT_TYPE;
@@ -32,6 +33,8 @@ const METHODS: [&str; 7] = [
     "SendDry",
     "SendCompleted",
 ];
+/// Messages that are read at the same time; what handlers do with those that have been read is not counted.
+const MAX_READING: usize = 8;
 const GRPC: &str = "application/grpc";
 
 /// Answers requests of one client.
@@ -39,8 +42,13 @@ const GRPC: &str = "application/grpc";
 pub(super) struct Dispatch {
     client: Arc<Client>,
     in_progress: InProgress,
+    reading: Arc<Semaphore>,
     replication: ReplicationServer<Answers>,
 }
+
+/// The right to read a message. tonic reserves memory for a message as soon as it knows the length.
+#[derive(Clone, Debug)]
+struct Turn(#[expect(dead_code, reason = "held until dropped")] Arc<OwnedSemaphorePermit>);
 
 impl Dispatch {
     pub(super) fn new(endpoint: Arc<dyn Endpoint>, client: Arc<Client>) -> Self {
@@ -49,6 +57,7 @@ impl Dispatch {
         Self {
             client,
             in_progress: InProgress::default(),
+            reading: Arc::new(Semaphore::new(MAX_READING)),
             replication: ReplicationServer::new(answers).max_decoding_message_size(limit),
         }
     }
@@ -75,14 +84,21 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Err(refusal) = check(&request) {
-            return Box::pin(std::future::ready(Ok(refusal)));
+            return Box::pin(std::future::ready(Ok(refusal.into_http())));
         }
         let begun = self.in_progress.begin();
         let client = Arc::clone(&self.client);
         let path = request.uri().path().to_owned();
-        let answer = self.replication.call(request);
+        let turn = Arc::clone(&self.reading).acquire_owned();
+        let mut replication = self.replication.clone();
+        let answer = async move {
+            let turn = turn.await.expect("nobody closes it");
+            // Whoever takes the message out of its request, or drops both, ends the turn.
+            request.extensions_mut().insert(Turn(Arc::new(turn)));
+            replication.call(request).await
+        };
         Box::pin(async move {
             let outcome = catch_panic(answer).await;
             drop(begun);
@@ -96,27 +112,40 @@ where
     }
 }
 
-/// Whether the service has an answer, or which refusal Go's server would send.
-fn check<B>(request: &Request<B>) -> Result<(), Response<Body>> {
+/// What Go's server says to a request that is none.
+#[derive(Debug)]
+struct Refusal {
+    http: StatusCode,
+    grpc: Status,
+}
+
+impl Refusal {
+    fn into_http(self) -> Response<Body> {
+        let mut response = self.grpc.into_http();
+        *response.status_mut() = self.http;
+        response
+    }
+}
+
+/// Whether the service has an answer.
+fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     if request.method() != Method::POST {
-        let text = format!(
-            "Received a HEADERS frame with :method {:?} which should be POST",
-            request.method().as_str()
-        );
-        return Err(refusal(
-            &Status::internal(text),
-            StatusCode::METHOD_NOT_ALLOWED,
-        ));
+        let method = request.method().as_str();
+        let text = format!("Received a HEADERS frame with :method {method:?} which should be POST");
+        return Err(Refusal {
+            http: StatusCode::METHOD_NOT_ALLOWED,
+            grpc: Status::internal(text),
+        });
     }
     let content_type = request.headers().get(CONTENT_TYPE);
     let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
     if !is_grpc(content_type) {
         let shown = String::from_utf8_lossy(content_type);
         let text = format!("invalid gRPC request content-type {shown:?}");
-        return Err(refusal(
-            &Status::invalid_argument(text),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ));
+        return Err(Refusal {
+            http: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            grpc: Status::invalid_argument(text),
+        });
     }
     let path = request.uri().path().trim_start_matches('/');
     let text = match path.rsplit_once('/') {
@@ -125,19 +154,16 @@ fn check<B>(request: &Request<B>) -> Result<(), Response<Body>> {
         Some((service, _)) => format!("unknown service {service}"),
         None => format!("malformed method name: {path:?}"),
     };
-    Err(refusal(&Status::unimplemented(text), StatusCode::OK))
+    Err(Refusal {
+        http: StatusCode::OK,
+        grpc: Status::unimplemented(text),
+    })
 }
 
 fn is_grpc(content_type: &[u8]) -> bool {
     content_type
         .strip_prefix(GRPC.as_bytes())
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-}
-
-fn refusal(status: &Status, code: StatusCode) -> Response<Body> {
-    let mut response = status.clone().into_http();
-    *response.status_mut() = code;
-    response
 }
 
 /// The future's result, or what it said when it panicked. Whatever it left half done is dropped with it.
