@@ -2,3 +2,8 @@
 
 mod double;
 mod exchange;
+mod peer;
+mod recordings;
+mod replay_client;
+mod replay_server;
+mod scripted;
