@@ -7,3 +7,4 @@ mod recordings;
 mod replay_client;
 mod replay_server;
 mod scripted;
+mod timing;

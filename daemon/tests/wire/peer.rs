@@ -26,6 +26,7 @@ pub(crate) const TRAILER: u32 = 0x0001_0000;
 pub(crate) const END: u32 = 0x0002_0000;
 pub(crate) const HEARTBEAT: u32 = 0x0100_0000;
 pub(crate) const RST: u32 = 0x1000_0000;
+const HEARTBEAT_FRAME: [u8; 8] = [1, 0, 0, 0, 0, 0, 0, 0];
 
 /// One frame.
 pub(crate) fn frame(code: u32, payload: &[u8]) -> Vec<u8> {
@@ -249,6 +250,25 @@ impl Peer {
         bytes
     }
 
+    /// A whole request, with its stream if it has one. Or as much as comes.
+    pub(crate) async fn hear_request(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            let said = Said::decode(&bytes, Speaker::Client);
+            let receives = said.parts.first().is_some_and(|it| it.body == b"/v1/recv");
+            let ended = said
+                .parts
+                .iter()
+                .filter(|part| part.ending != Ending::Missing);
+            if ended.count() == if receives { 3 } else { 2 } {
+                return bytes;
+            }
+            if self.reader.read_buf(&mut bytes).await.expect("in memory") == 0 {
+                return bytes;
+            }
+        }
+    }
+
     /// Says RST when the other side has ended, and closes; returns what was heard.
     pub(crate) async fn hear_and_close(mut self) -> Vec<u8> {
         let bytes = self.hear_all().await;
@@ -257,17 +277,10 @@ impl Peer {
         bytes
     }
 
-    /// Says these bytes again and again, until we do not listen any more or this is dropped.
-    pub(crate) async fn repeat(
-        writer: &mut WriteHalf<DuplexStream>,
-        bytes: &[u8],
-        every: Duration,
-    ) -> u64 {
+    /// Says these bytes again and again, until we do not listen any more; says how many bytes that were.
+    pub(crate) async fn repeat(&mut self, bytes: &[u8], every: Duration) -> u64 {
         let mut said = 0;
-        loop {
-            if writer.write_all(bytes).await.is_err() {
-                return said;
-            }
+        while self.writer.write_all(bytes).await.is_ok() {
             said += bytes.len() as u64;
             if every.is_zero() {
                 tokio::task::yield_now().await;
@@ -275,6 +288,29 @@ impl Peer {
                 tokio::time::sleep(every).await;
             }
         }
+        said
+    }
+
+    /// Waits, with a heartbeat every four seconds.
+    pub(crate) async fn live(&mut self, for_so_long: Duration) {
+        let heartbeats = self.repeat(&HEARTBEAT_FRAME, Duration::from_secs(4));
+        let _ = tokio::time::timeout(for_so_long, heartbeats).await;
+    }
+
+    /// Heartbeats, and nothing else, while it hears everything up to the end.
+    pub(crate) async fn live_and_hear(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let beating = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                let _ = self.writer.write_all(&HEARTBEAT_FRAME).await;
+            }
+        };
+        tokio::select! {
+            () = beating => {}
+            result = self.reader.read_to_end(&mut bytes) => { result.expect("in memory"); }
+        }
+        bytes
     }
 }
 

@@ -264,6 +264,10 @@ async fn a_server_that_was_cut_off_and_stays_silent_is_given_up() {
             .await
             .unwrap_err();
         assert!(error.is_temporary(), "{}: {error:?}", recording.id);
-        assert!(begun.elapsed() < Duration::from_secs(11), "{}", recording.id);
+        assert!(
+            begun.elapsed() < Duration::from_secs(11),
+            "{}",
+            recording.id
+        );
     }
 }

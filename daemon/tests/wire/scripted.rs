@@ -3,10 +3,12 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
+use zrepl_daemon::bandwidth::Limit;
 use zrepl_daemon::endpoint::stream::{Producer, SendStream, Source};
 use zrepl_daemon::endpoint::{Endpoint, EndpointError, chain};
 use zrepl_daemon::transport::BoxFuture;
@@ -31,14 +33,23 @@ pub(crate) enum Then {
 pub(crate) struct Script {
     /// What is written into the pipe at once.
     pub(crate) pieces: Vec<Vec<u8>>,
+    /// After each piece.
+    pub(crate) pause: Duration,
     pub(crate) then: Then,
+    pub(crate) limits: Vec<Arc<Limit>>,
 }
 
 impl Script {
     pub(crate) fn new(bytes: &[u8], then: Then) -> Self {
+        Self::paced(vec![bytes.to_vec()], Duration::ZERO, then)
+    }
+
+    pub(crate) fn paced(pieces: Vec<Vec<u8>>, pause: Duration, then: Then) -> Self {
         Self {
-            pieces: vec![bytes.to_vec()],
+            pieces,
+            pause,
             then,
+            limits: Vec::new(),
         }
     }
 
@@ -49,7 +60,11 @@ impl Script {
         let task = tokio::spawn(async move {
             for piece in self.pieces {
                 sender.write_all(&piece).await?;
-                tokio::task::yield_now().await;
+                if self.pause.is_zero() {
+                    tokio::task::yield_now().await;
+                } else {
+                    tokio::time::sleep(self.pause).await;
+                }
             }
             if hangs {
                 std::future::pending::<()>().await;
@@ -63,8 +78,10 @@ impl Script {
         let receiver = receiver
             .into_nonblocking_fd()
             .expect("this machine can do that");
-        SendStream::local(receiver, Box::new(Writer { task, verdict }))
-            .expect("this machine can do that")
+        let mut stream = SendStream::local(receiver, Box::new(Writer { task, verdict }))
+            .expect("this machine can do that");
+        stream.limits = self.limits;
+        stream
     }
 }
 
@@ -132,7 +149,7 @@ pub(crate) struct Scripted {
     /// How much of a stream it takes.
     pub(crate) takes: usize,
     /// How long it thinks before it does anything.
-    pub(crate) delay: std::time::Duration,
+    pub(crate) delay: Duration,
     pub(crate) taken: Mutex<Vec<Taken>>,
 }
 
@@ -150,7 +167,7 @@ impl Scripted {
             sending: Err("not a sender".into()),
             receiving: Ok(ReceiveRes::default()),
             takes: usize::MAX,
-            delay: std::time::Duration::ZERO,
+            delay: Duration::ZERO,
             taken: Mutex::default(),
         }
     }
@@ -222,7 +239,11 @@ impl Endpoint for Scripted {
         Ok(SendCompletedRes::default())
     }
 
-    async fn receive(&self, _: ReceiveReq, stream: SendStream) -> Result<ReceiveRes, EndpointError> {
+    async fn receive(
+        &self,
+        _: ReceiveReq,
+        stream: SendStream,
+    ) -> Result<ReceiveRes, EndpointError> {
         tokio::time::sleep(self.delay).await;
         let taken = take(stream, self.takes).await;
         let failure = taken.failure.clone();
