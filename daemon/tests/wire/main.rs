@@ -1,7 +1,11 @@
 //! Both sides of the wire protocol against each other, against recordings of zrepl 0.7.0, and against peers that break it.
 
+mod conversation;
+mod cuts;
 mod double;
 mod exchange;
+mod hostile;
+mod hostile_server;
 mod peer;
 mod recordings;
 mod replay_client;
