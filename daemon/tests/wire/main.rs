@@ -12,3 +12,4 @@ mod replay_client;
 mod replay_server;
 mod scripted;
 mod timing;
+mod traps;
