@@ -7,6 +7,7 @@ mod exchange;
 mod hostile;
 mod hostile_server;
 mod peer;
+mod random_peer;
 mod recordings;
 mod replay_client;
 mod replay_server;
