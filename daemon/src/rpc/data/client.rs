@@ -3,8 +3,10 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use prost::Message as _;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zrepl_proto::message::Kind;
 use zrepl_proto::pdu::{Check, PingReq, PingRes, ReceiveReq, ReceiveRes, SendReq, SendRes};
@@ -14,7 +16,7 @@ use super::connection::Connection;
 use super::keeper::Keeper;
 use super::outgoing::{self, Outcome};
 use super::remote_stream::{ArrivingStream, Owner};
-use super::{ConnectionError, Input, Output, Patience};
+use super::{CLOSE_LIMIT, ConnectionError, Input, Output, Patience};
 use crate::endpoint::EndpointError;
 use crate::endpoint::stream::SendStream;
 use crate::rpc::metrics::Direction;
@@ -107,10 +109,16 @@ pub async fn receive(
             send_request(output, Endpoint::Recv, &request.encode_to_vec()).await?;
             let outcome = outgoing.run(output, &moved, &limits).await?;
             sent = Some(outcome);
-            // From now on only heartbeats, until the answer is there.
-            output.while_waiting(std::future::pending()).await
+            // From now on only heartbeats, until the answer is there. The time for it begins here, however long the stream was.
+            let patience = dialled.patience.answer;
+            output.while_waiting(sleep(patience)).await?;
+            Err(ConnectionError::NoProgress(patience))
         };
-        let answering = read_answer::<ReceiveRes>(input, &dialled.patience);
+        let patience = Patience {
+            answer: Duration::MAX,
+            ..dialled.patience
+        };
+        let answering = read_answer::<ReceiveRes>(input, &patience);
         race(sending, answering, &dialled.stop).await
     };
     let answer = match (answer, &sent) {
@@ -143,7 +151,8 @@ pub async fn receive(
     }
 }
 
-/// Sends while it waits for the answer. An answer that says no ends the sending; when the sending fails, the answer may say why.
+/// Sends while it waits for the answer. An answer that says no ends the sending; when the peer takes no more, because it closes
+/// the connection, the answer that says why may still be on its way.
 async fn race<T>(
     sending: impl Future<Output = Result<Infallible, ConnectionError>>,
     answering: impl Future<Output = Result<Answer<T>, ConnectionError>>,
@@ -159,9 +168,12 @@ async fn race<T>(
         },
         answer = &mut answering => return answer,
     };
-    match answering.await {
-        Ok(Answer::Failed(text)) => Ok(Answer::Failed(text)),
-        Ok(Answer::Ok(_)) | Err(_) => Err(failed),
+    if !matches!(failed, ConnectionError::Write(_)) {
+        return Err(failed);
+    }
+    match timeout(CLOSE_LIMIT, answering).await {
+        Ok(Ok(Answer::Failed(text))) => Ok(Answer::Failed(text)),
+        _ => Err(failed),
     }
 }
 

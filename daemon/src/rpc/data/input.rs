@@ -59,7 +59,8 @@ pub(super) enum StreamPiece {
 pub(super) struct StreamPosition {
     assembly: Assembly,
     patience: Duration,
-    progress: Instant,
+    /// Since when its next byte is waited for. Not while whoever takes the bytes is busy with the last ones.
+    waiting_since: Option<Instant>,
     is_payload: bool,
 }
 
@@ -123,13 +124,30 @@ impl Input {
         StreamPosition {
             assembly: Assembly::new(Kind::ZfsStream),
             patience,
-            progress: Instant::now(),
+            waiting_since: None,
             is_payload: false,
         }
     }
 
-    /// The next piece of a stream. At most `limit` bytes are taken.
+    /// The next piece of a stream. At most `limit` bytes are taken. Cancelling loses nothing.
     pub(super) async fn stream_piece(
+        &mut self,
+        stream: &mut StreamPosition,
+        limit: usize,
+    ) -> Result<StreamPiece, ConnectionError> {
+        let patience = stream.patience;
+        let since = *stream.waiting_since.get_or_insert_with(Instant::now);
+        // It is for whatever comes instead of bytes: heartbeats, empty frames, payload that means nothing.
+        match timeout_at(since + patience, self.read_stream_piece(stream, limit)).await {
+            Ok(piece) => {
+                stream.waiting_since = None;
+                piece
+            }
+            Err(_) => Err(ConnectionError::NoProgress(patience)),
+        }
+    }
+
+    async fn read_stream_piece(
         &mut self,
         stream: &mut StreamPosition,
         limit: usize,
@@ -137,10 +155,7 @@ impl Input {
         loop {
             let header = match self.unit(limit).await? {
                 Unit::Header(header) => header,
-                Unit::Payload(range) if stream.is_payload => {
-                    stream.progress = Instant::now();
-                    return Ok(StreamPiece::Bytes(range));
-                }
+                Unit::Payload(range) if stream.is_payload => return Ok(StreamPiece::Bytes(range)),
                 Unit::Payload(range) => {
                     stream.assembly.collect(&self.buffer[range])?;
                     continue;
@@ -152,12 +167,7 @@ impl Input {
                 Event::End { .. } => return Ok(StreamPiece::End),
                 Event::Failed { text, .. } => return Ok(StreamPiece::Failed(text)),
                 Event::Rst { .. } => return Err(ConnectionError::Rst),
-                Event::Payload { .. } | Event::Collect { .. } => {}
-                Event::Heartbeat { .. } => {
-                    if stream.progress.elapsed() >= stream.patience {
-                        return Err(ConnectionError::NoProgress(stream.patience));
-                    }
-                }
+                Event::Payload { .. } | Event::Collect { .. } | Event::Heartbeat { .. } => {}
             }
         }
     }
