@@ -5,6 +5,8 @@
 //! spoken over a wire is no concern of this module.
 
 pub mod ip_map;
+pub mod ssh;
+pub mod stdinserver;
 pub mod tls;
 pub mod wire;
 
