@@ -24,10 +24,15 @@ pub(super) enum Reader {
 /// Writes to a descriptor. Shutting it down closes it; if it is a socket, the other side sees that even while another
 /// process holds the same socket.
 #[derive(Debug)]
-pub(super) enum Writer {
+pub(super) struct Writer {
+    /// None once it was shut down.
+    open: Option<Output>,
+}
+
+#[derive(Debug)]
+enum Output {
     Pipe(pipe::Sender),
     Socket(UnixStream),
-    Closed,
 }
 
 /// A descriptor that cannot carry a wire.
@@ -50,18 +55,18 @@ impl Reader {
 
 impl Writer {
     pub(super) fn new(fd: OwnedFd) -> Result<Self, DescriptorError> {
-        Ok(match kind(&fd)? {
-            Kind::Pipe => Self::Pipe(pipe::Sender::from_owned_fd(fd)?),
-            Kind::Socket => Self::Socket(socket(fd)?),
-        })
+        let output = match kind(&fd)? {
+            Kind::Pipe => Output::Pipe(pipe::Sender::from_owned_fd(fd)?),
+            Kind::Socket => Output::Socket(socket(fd)?),
+        };
+        Ok(Self { open: Some(output) })
     }
 
     fn close(&mut self) {
-        if let Self::Socket(socket) = self {
+        if let Some(Output::Socket(socket)) = self.open.take() {
             // It fails only if the other side has gone, and then nobody waits for it.
-            rustix::net::shutdown(&*socket, Shutdown::Write).ok();
+            rustix::net::shutdown(&socket, Shutdown::Write).ok();
         }
-        *self = Self::Closed;
     }
 }
 
@@ -118,10 +123,10 @@ impl AsyncWrite for Writer {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Pipe(pipe) => Pin::new(pipe).poll_write(cx, bytes),
-            Self::Socket(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Closed => closed(),
+        match &mut self.get_mut().open {
+            Some(Output::Pipe(pipe)) => Pin::new(pipe).poll_write(cx, bytes),
+            Some(Output::Socket(socket)) => Pin::new(socket).poll_write(cx, bytes),
+            None => closed(),
         }
     }
 
@@ -130,10 +135,10 @@ impl AsyncWrite for Writer {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Pipe(pipe) => Pin::new(pipe).poll_write_vectored(cx, slices),
-            Self::Socket(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
-            Self::Closed => closed(),
+        match &mut self.get_mut().open {
+            Some(Output::Pipe(pipe)) => Pin::new(pipe).poll_write_vectored(cx, slices),
+            Some(Output::Socket(socket)) => Pin::new(socket).poll_write_vectored(cx, slices),
+            None => closed(),
         }
     }
 

@@ -91,7 +91,7 @@ async fn receive(process: &UnixStream) -> Result<(OwnedFd, OwnedFd), Box<dyn Err
 }
 
 /// Bytes and descriptors of one message, and whether there were more descriptors than there was room for.
-fn receive_now(socket: impl AsFd) -> io::Result<(usize, Vec<OwnedFd>, bool)> {
+pub(super) fn receive_now(socket: impl AsFd) -> io::Result<(usize, Vec<OwnedFd>, bool)> {
     let mut byte = [0];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ROOM_FOR_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
