@@ -42,7 +42,7 @@ impl LastWords {
         self.over.is_cancelled()
     }
 
-    fn keep(&self, bytes: &[u8]) {
+    pub(super) fn keep(&self, bytes: &[u8]) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.extend(bytes);
         let surplus = said.len().saturating_sub(KEPT);

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -147,7 +147,11 @@ impl Drop for Process {
         let (words, name) = (self.words.clone(), std::mem::take(&mut self.name));
         end_aside(
             child,
-            Some(Box::new(move |status| report(status, &words, &name))),
+            Some(Box::new(move |status| {
+                if let Some(complaint) = complaint(status, &words, &name) {
+                    tracing::warn!("{complaint}");
+                }
+            })),
         );
     }
 }
@@ -165,44 +169,50 @@ type Report = Box<dyn FnOnce(ExitStatus) + Send>;
 /// Ends the process on a thread of its own; at once if `report`, which is told how it ended by itself, is missing.
 fn end_aside(child: Child, report: Option<Report>) {
     *ENDING.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-    // Where the thread finds the child even if there cannot be a thread.
-    let work = std::sync::Arc::new(Mutex::new(Some((child, report))));
-    let copy = std::sync::Arc::clone(&work);
-    let run = move || {
-        let work = copy.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((child, report)) = work {
-            end(child, report);
-        }
-        *ENDING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        ENDED.notify_all();
+    // Where the child is found even if there cannot be a thread.
+    let left = Arc::new(Mutex::new(Some((child, report))));
+    let taken = Arc::clone(&left);
+    let take = move || {
+        let mut left = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        left.take()
     };
     let thread = thread::Builder::new().name("end-ssh".to_owned());
-    if let Err(error) = thread.spawn(run) {
+    let started = thread.spawn(move || {
+        if let Some((child, report)) = take() {
+            end(child, report);
+        }
+    });
+    if let Err(error) = started {
         tracing::warn!("cannot start a thread to end ssh, killing it: {error}");
-        let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((child, _)) = work {
+        let left = left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((child, _)) = left {
             end(child, None);
         }
-        *ENDING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        ENDED.notify_all();
     }
 }
 
 fn end(mut child: Child, report: Option<Report>) {
-    if let Some(report) = report {
-        if let Some(status) = wait(&mut child, PATIENCE) {
-            report(status);
-            return;
-        }
-        signal(&child, Signal::TERM);
-        if wait(&mut child, PATIENCE).is_some() {
-            return;
-        }
-    }
-    signal(&child, Signal::KILL);
-    if let Err(error) = child.wait() {
+    if let Err(error) = end_within(&mut child, report) {
         tracing::warn!("cannot wait for ssh: {error}");
     }
+    *ENDING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    ENDED.notify_all();
+}
+
+fn end_within(child: &mut Child, report: Option<Report>) -> io::Result<()> {
+    if let Some(report) = report {
+        if let Some(status) = wait(child, PATIENCE)? {
+            report(status);
+            return Ok(());
+        }
+        signal(child, Signal::TERM);
+        if wait(child, PATIENCE)?.is_some() {
+            return Ok(());
+        }
+    }
+    signal(child, Signal::KILL);
+    child.wait()?;
+    Ok(())
 }
 
 /// The child has not been waited for yet, so its number is still its own.
@@ -214,31 +224,57 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 /// How it ended, if it did in time. By asking now and then: no portable call waits for one child and for a time.
-fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
     let deadline = Instant::now() + patience;
     let mut pause = Duration::from_millis(1);
     loop {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        if Instant::now() >= deadline {
-            return None;
+        let status = child.try_wait()?;
+        if status.is_some() || Instant::now() >= deadline {
+            return Ok(status);
         }
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 
-/// ssh ends with 255 if it failed itself, for instance because it lost its connection. Whoever read from the wire has seen
-/// the end of the input only.
-fn report(status: ExitStatus, words: &LastWords, name: &str) {
-    if status.code() == Some(255) {
-        for _ in 0..20 {
-            if words.is_over() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
+/// What to log about a process that ended by itself. ssh ends with 255 if it failed itself, for instance because it lost its
+/// connection; whoever read from the wire has seen the end of the input only.
+fn complaint(status: ExitStatus, words: &LastWords, name: &str) -> Option<String> {
+    if status.code() != Some(255) {
+        return None;
+    }
+    // What is still in the pipe has to be read by a task of tokio's.
+    for _ in 0..20 {
+        if words.is_over() {
+            break;
         }
-        tracing::warn!("the connection to {name} was lost: {}", words.quote());
+        thread::sleep(Duration::from_millis(10));
+    }
+    Some(format!(
+        "the connection to {name} was lost: {}",
+        words.quote()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn only_a_failure_of_ssh_itself_is_worth_a_line() {
+        let words = LastWords::default();
+        words.keep(b"Timeout, server sink.example not responding.\r\n");
+        for code in [0, 1, 127] {
+            let status = ExitStatus::from_raw(code << 8);
+            assert_eq!(complaint(status, &words, "ssh://sink.example"), None);
+        }
+        assert_eq!(
+            complaint(ExitStatus::from_raw(255 << 8), &words, "ssh://sink.example").as_deref(),
+            Some(
+                "the connection to ssh://sink.example was lost: ssh says: Timeout, server sink.example not responding."
+            )
+        );
     }
 }
