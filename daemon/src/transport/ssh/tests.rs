@@ -106,9 +106,11 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 #[tokio::test]
 async fn ssh_is_called_as_by_zrepl_0_7_0() {
     let ssh = StandIn::new(
-        "cat /proc/$$/environ >$here/env; printf '%s\\n' \"$@\" >$here/argv; helo; begin; cat >/dev/null",
+        "cat /proc/$$/environ >$here/env; printf '%s\\n' \"$@\" >$here/argv; helo; begin; echo done; cat >/dev/null",
     );
-    let wire = ssh.wire().await;
+    let mut wire = ssh.wire().await;
+    let mut done = [0; 5];
+    wire.reader.read_exact(&mut done).await.expect("read");
     drop(wire);
     ssh.has_gone().await;
     // vectors/11a-ssh-full/argv.txt. What env.txt has is what a shell adds.
@@ -168,7 +170,7 @@ async fn no_dial_timeout_means_as_long_as_it_takes() {
 
 #[tokio::test]
 async fn what_was_written_before_closing_still_leaves() {
-    let ssh = StandIn::new("helo; begin; sleep 0.2; cat >$here/received; echo $? >$here/status");
+    let ssh = StandIn::new("helo; begin; sleep 0.05; cat >$here/received; echo $? >$here/status");
     let mut wire = ssh.wire().await;
     wire.writer.write_all(b"GOAWAY").await.expect("taken");
     drop(wire);
@@ -248,8 +250,9 @@ async fn output_of_a_login_shell_is_shown() {
 
 #[tokio::test]
 async fn what_ssh_complains_about_is_shown() {
-    let ssh =
-        StandIn::new("echo 'backup@sink.example: Permission denied (publickey).' >&2; exit 255");
+    let ssh = StandIn::new(
+        "exec >&-; sleep 0.05; echo 'backup@sink.example: Permission denied (publickey).' >&2; exit 255",
+    );
     let error = ssh.failure("1m").await;
     assert!(
         matches!(error, ConnectError::Unreachable { .. }),
