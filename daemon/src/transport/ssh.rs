@@ -25,7 +25,7 @@ use super::wire::{ReadSide, WriteSide};
 use super::{BoxFuture, Connect, ConnectError, Wire};
 use crate::config::connection::SshConnect;
 use crate::go_duration::Timeout;
-use process::{Attached, Process};
+use process::{Attached, Process, Unsettled};
 
 pub use process::wait_for_ended;
 
@@ -162,9 +162,10 @@ impl SshConnector {
         };
         let (name, arguments) = (self.command.clone(), self.arguments.clone());
         let path = program.clone();
+        let unsettled = Unsettled::new();
         // If nobody waits any more, what was started is dropped, and with it the process ends.
-        let started =
-            tokio::task::spawn_blocking(move || process::start(&path, &name, &arguments)).await;
+        let start = move || process::start(&path, &name, &arguments, unsettled);
+        let started = tokio::task::spawn_blocking(start).await;
         started
             .map_err(io::Error::other)
             .flatten()

@@ -19,16 +19,34 @@ use super::last_words::LastWords;
 /// How long ssh may take to send what is left and to end, its input being closed; after it, how long SIGTERM may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many processes are being ended.
-static ENDING: Mutex<usize> = Mutex::new(0);
-static ENDED: Condvar = Condvar::new();
+/// How many processes are being started or ended.
+static UNSETTLED: Mutex<usize> = Mutex::new(0);
+static SETTLED: Condvar = Condvar::new();
 
-/// Waits until every ssh process whose wire was dropped has ended, which takes some seconds at most. For the end of the
-/// program: processes that do not end by themselves would outlive it.
+/// Waits until every ssh process whose wire or connection attempt was dropped has ended, which takes some seconds at most.
+/// For the end of the program: processes that do not end by themselves would outlive it.
 pub fn wait_for_ended() {
-    let ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let nobody = ENDED.wait_while(ending, |ending| *ending > 0);
-    drop(nobody.unwrap_or_else(PoisonError::into_inner));
+    let count = UNSETTLED.lock().unwrap_or_else(PoisonError::into_inner);
+    let none = SETTLED.wait_while(count, |count| *count > 0);
+    drop(none.unwrap_or_else(PoisonError::into_inner));
+}
+
+/// Makes [`wait_for_ended`] wait.
+#[derive(Debug)]
+pub(super) struct Unsettled(());
+
+impl Unsettled {
+    pub(super) fn new() -> Self {
+        *UNSETTLED.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(())
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        *UNSETTLED.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        SETTLED.notify_all();
+    }
 }
 
 /// A process. Dropping it ends it; its pipes should be closed by then.
@@ -50,6 +68,7 @@ pub(super) struct Started {
     stdout: OwnedFd,
     stderr: OwnedFd,
     child: Unwatched,
+    _unsettled: Unsettled,
 }
 
 /// A child that nobody listens to yet.
@@ -66,7 +85,12 @@ pub(super) struct Attached {
 
 /// Starts it with an empty environment and in a process group of its own, so that a script in front of ssh ends with ssh.
 /// Blocks until it runs.
-pub(super) fn start(program: &Path, name: &str, arguments: &[String]) -> io::Result<Started> {
+pub(super) fn start(
+    program: &Path,
+    name: &str,
+    arguments: &[String],
+    unsettled: Unsettled,
+) -> io::Result<Started> {
     let mut child = Command::new(program)
         .arg0(name)
         .args(arguments)
@@ -82,6 +106,7 @@ pub(super) fn start(program: &Path, name: &str, arguments: &[String]) -> io::Res
         stdout: child.stdout.take().expect(piped).into(),
         stderr: child.stderr.take().expect(piped).into(),
         child: Unwatched(Some(child)),
+        _unsettled: unsettled,
     })
 }
 
@@ -107,6 +132,7 @@ impl Started {
             stdout,
             stderr,
             mut child,
+            _unsettled,
         } = self;
         let stdin = pipe::Sender::from_owned_fd(stdin)?;
         let stdout = pipe::Receiver::from_owned_fd(stdout)?;
@@ -168,9 +194,9 @@ type Report = Box<dyn FnOnce(ExitStatus) + Send>;
 
 /// Ends the process on a thread of its own; at once if `report`, which is told how it ended by itself, is missing.
 fn end_aside(child: Child, report: Option<Report>) {
-    *ENDING.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    let unsettled = Unsettled::new();
     // Where the child is found even if there cannot be a thread.
-    let left = Arc::new(Mutex::new(Some((child, report))));
+    let left = Arc::new(Mutex::new(Some((child, report, unsettled))));
     let taken = Arc::clone(&left);
     let take = move || {
         let mut left = taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,14 +204,14 @@ fn end_aside(child: Child, report: Option<Report>) {
     };
     let thread = thread::Builder::new().name("end-ssh".to_owned());
     let started = thread.spawn(move || {
-        if let Some((child, report)) = take() {
+        if let Some((child, report, _unsettled)) = take() {
             end(child, report);
         }
     });
     if let Err(error) = started {
         tracing::warn!("cannot start a thread to end ssh, killing it: {error}");
         let left = left.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((child, _)) = left {
+        if let Some((child, _, _unsettled)) = left {
             end(child, None);
         }
     }
@@ -195,8 +221,6 @@ fn end(mut child: Child, report: Option<Report>) {
     if let Err(error) = end_within(&mut child, report) {
         tracing::warn!("cannot wait for ssh: {error}");
     }
-    *ENDING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-    ENDED.notify_all();
 }
 
 fn end_within(child: &mut Child, report: Option<Report>) -> io::Result<()> {
