@@ -61,6 +61,16 @@ pub(crate) enum Command {
         #[arg(long, default_value = "", hide_default_value = true, value_parser = SHOW)]
         show: Show,
     },
+    /// Connect a client to the daemon; sshd runs this
+    ///
+    /// For the transport ssh+stdinserver: to be the command of the client's key in authorized_keys, as in
+    /// command="zrepl stdinserver CLIENT_IDENTITY",restrict. Hands standard input and output over to the daemon, through a
+    /// socket in the directory global.serve.stdinserver.sockdir, and waits until the daemon ends the connection.
+    Stdinserver {
+        /// Name of the client, which a job of the daemon must list in `client_identities`
+        #[arg(value_name = "CLIENT_IDENTITY")]
+        identity: OsString,
+    },
     /// Try parts of zrepl on this host by hand
     Test {
         /// None means: show what there is.

@@ -21,6 +21,11 @@ impl Configuration {
         self.0.global.control.sockpath.as_path()
     }
 
+    /// The directory of the daemon's sockets for `stdinserver`.
+    pub(crate) fn stdinserver_sockdir(&self) -> &Path {
+        self.0.global.serve.stdinserver.sockdir.as_path()
+    }
+
     /// The filter of a push, source or snap job.
     pub(crate) fn filesystem_filter(&self, job: &str) -> anyhow::Result<&FilesystemFilter> {
         let Some(config) = self.0.job(job) else {

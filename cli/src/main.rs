@@ -8,6 +8,7 @@ mod configuration;
 mod documents;
 mod output;
 mod socket;
+mod stdinserver;
 mod test;
 mod version;
 
@@ -62,6 +63,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
             let socket = || configuration().map(|it| ControlSocket::new(it.sockpath()));
             version::run(*show, socket, out)
         }
+        Command::Stdinserver { identity } => stdinserver::run(identity, needed, out),
         Command::Test { command: None } => help(&["test"], out),
         Command::Test {
             command: Some(command),

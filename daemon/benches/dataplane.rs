@@ -247,6 +247,7 @@ async fn transfer(bytes: u64, secure: bool, asked: Asked) {
     let shared = Shared {
         local: LocalListeners::default(),
         key_log: Arc::new(rustls::NoKeyLog),
+        stdinserver_sockets: "/nonexistent".into(),
     };
     let listener = transport::listener(&serve(secure), &shared).expect("a listener");
     let address = listener.address();

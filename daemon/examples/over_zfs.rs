@@ -382,6 +382,7 @@ impl Pair {
         let shared = Shared {
             local: LocalListeners::default(),
             key_log: Arc::new(rustls::NoKeyLog),
+            stdinserver_sockets: "/nonexistent".into(),
         };
         let local = Bare(Arc::clone(zfs));
         let listener = transport::listener(&serve(kind)?, &shared)?;

@@ -6,6 +6,8 @@
 
 pub mod ip_map;
 pub mod local;
+pub mod ssh;
+pub mod stdinserver;
 pub mod tcp;
 mod time_limit;
 pub mod tls;
@@ -13,6 +15,7 @@ pub mod wire;
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -75,6 +78,8 @@ pub struct Shared {
     pub local: local::LocalListeners,
     /// Where the secrets of TLS connections go: see [`tls::key_log`].
     pub key_log: Arc<dyn KeyLog>,
+    /// Where `zrepl stdinserver` looks for the sockets of its clients.
+    pub stdinserver_sockets: PathBuf,
 }
 
 /// Makes the active side that a job's `connect` describes. Nothing is connected yet.
@@ -90,9 +95,7 @@ pub fn connector(
         connection::Connect::Local(local) => {
             Arc::new(local::LocalConnector::new(local, &shared.local))
         }
-        other @ connection::Connect::Ssh(_) => {
-            return Err(TransportError::NotHere(other.type_name()));
-        }
+        connection::Connect::Ssh(ssh) => Arc::new(ssh::SshConnector::new(ssh)),
     })
 }
 
@@ -109,8 +112,10 @@ pub fn listener(
         connection::Serve::Local(local) => {
             Box::new(local::LocalListener::new(local, &shared.local)?)
         }
-        other @ connection::Serve::Stdinserver(_) => {
-            return Err(TransportError::NotHere(other.type_name()));
+        connection::Serve::Stdinserver(serve) => {
+            let directory = &shared.stdinserver_sockets;
+            let clients = &serve.client_identities;
+            Box::new(stdinserver::StdinserverListener::bind(directory, clients)?)
         }
     })
 }
@@ -129,9 +134,9 @@ pub enum TransportError {
     /// One name, one listener.
     #[error("local listener {0:?} belongs to another job already")]
     LocalNameInUse(String),
-    /// This program does not have the transport.
-    #[error("the transport {0} is not part of this program")]
-    NotHere(&'static str),
+    /// The sockets of `zrepl stdinserver` cannot be made.
+    #[error(transparent)]
+    Stdinserver(#[from] stdinserver::BindError),
     /// rustls does not take our certificates.
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),

@@ -94,6 +94,7 @@ fn listener(serve: &str) -> Box<dyn Listener> {
     let shared = Shared {
         local: LocalListeners::default(),
         key_log: Arc::new(rustls::NoKeyLog),
+        stdinserver_sockets: "/nonexistent".into(),
     };
     transport::listener(&job.serve, &shared).expect("a listener")
 }

@@ -29,6 +29,7 @@ fn shared() -> Shared {
     Shared {
         local: LocalListeners::default(),
         key_log: Arc::new(NoKeyLog {}),
+        stdinserver_sockets: "/nonexistent".into(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The Debian packages that the host needs, installed from private apt settings: the host's own sources may lack `contrib`
-//! and backports, and are left as they are.
+//! and backports, and are left as they are. None of them makes the host offer a service that it did not offer before.
 
 use std::fs;
 use std::path::Path;
@@ -15,18 +15,25 @@ use crate::sources::{self, Mirrors};
 pub(crate) enum Purpose {
     /// Build images and run guests.
     Guests,
-    /// Compile the workspace as well.
+    /// Compile the workspace and run its unit tests as well.
     GuestsAndBuild,
 }
 
 const FOR_GUESTS: &[&str] = &["qemu-system-x86", "mmdebstrap", "binutils"];
 const FOR_BUILD: &[&str] = &["libzfslinux-dev", "libclang-dev", "pkg-config"];
+/// zrepl's tests start a server of their own on the loopback interface.
+const FOR_UNIT_TESTS: &[&str] = &["openssh-client", SSH_SERVER];
+
+const SSH_SERVER: &str = "openssh-server";
+/// While it exists, Debian's units and scripts do not start an ssh server, neither now nor at boot.
+const NO_SSH_SERVICE: &str = "/etc/ssh/sshd_not_to_be_run";
 
 /// Installs what is missing; does nothing, and needs no root, when all is there.
 pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     let mut missing: Vec<&str> = FOR_GUESTS.to_vec();
     if purpose == Purpose::GuestsAndBuild {
         missing.extend(FOR_BUILD);
+        missing.extend(FOR_UNIT_TESTS);
     }
     missing.retain(|package| !is_installed(package));
     if missing.is_empty() {
@@ -40,6 +47,9 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
         );
     }
     println!("installing Debian packages: {list}");
+    if missing.contains(&SSH_SERVER) {
+        keep_ssh_service_off()?;
+    }
     let suite = sources::host_suite()?;
     let apt = Apt::prepare(&suite)?;
     // bookworm's own QEMU conflicts with the qemu-utils of its backports, which many hosts have.
@@ -66,6 +76,21 @@ fn is_installed(package: &str) -> bool {
                 .lines()
                 .any(|line| line == "installed")
         })
+}
+
+/// For a host that has no ssh server yet: the package must not turn it into one that can be logged in to.
+fn keep_ssh_service_off() -> Result<()> {
+    let path = Path::new(NO_SSH_SERVICE);
+    if path.exists() {
+        return Ok(());
+    }
+    println!("creating {NO_SSH_SERVICE}: remove it if this host shall serve ssh");
+    fs::create_dir_all("/etc/ssh")
+        .and_then(|()| {
+            let reason = "Written by `cargo vm setup`, which needs sshd for tests only. Remove this file to serve ssh.\n";
+            fs::write(path, reason)
+        })
+        .with_context(|| format!("cannot create {NO_SSH_SERVICE}"))
 }
 
 /// apt with sources and lists of its own.

@@ -31,6 +31,7 @@ pub(super) fn shared() -> Shared {
     Shared {
         local: local::LocalListeners::default(),
         key_log: Arc::new(NoKeyLog {}),
+        stdinserver_sockets: "/nonexistent".into(),
     }
 }
 
@@ -188,15 +189,27 @@ async fn a_peer_that_goes_away_without_goodbye_is_told_from_one_that_has_said_al
 }
 
 #[tokio::test]
-async fn what_was_made_elsewhere_is_named() {
-    let error = listener(
-        &serve_section("{type: stdinserver, client_identities: [a]}"),
-        &shared(),
-    );
-    assert_eq!(
-        error.expect_err("not here").to_string(),
-        "the transport stdinserver is not part of this program"
-    );
+async fn sockets_for_stdinserver_are_made_where_all_jobs_have_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(directory.path(), private).unwrap();
+    let serve = serve_section("{type: stdinserver, client_identities: [a, b]}");
+    let missing = Shared {
+        stdinserver_sockets: directory.path().join("missing"),
+        ..shared()
+    };
+    let error = listener(&serve, &missing).expect_err("there is no such directory");
+    assert!(matches!(error, TransportError::Stdinserver(_)), "{error}");
+    let present = Shared {
+        stdinserver_sockets: directory.path().to_owned(),
+        ..shared()
+    };
+    let listener = listener(&serve, &present).unwrap();
+    assert!(directory.path().join("a").exists() && directory.path().join("b").exists());
+    drop(listener);
+    assert!(!directory.path().join("a").exists());
 }
 
 #[tokio::test]
