@@ -1,8 +1,11 @@
-//! The zrepl daemon: so far, everything it decides. A module uses only those to the right of it:
+//! The zrepl daemon: so far, everything it decides, and how the two sides talk. A module uses only those to the right of it:
 //!
 //! ```text
-//! rpc ─► config ─► hook, snapshot, prune, transport ─► filter, name ─► interval, go_duration, go_regex
+//! rpc ─► endpoint ─► bandwidth, transport ─► config ─► hook, snapshot, prune ─► filter, name ─► interval, go_duration, go_regex
 //! ```
+//!
+//! But `config` also reads addresses of clients and certificates with the two parts of `transport` that know no sockets, `ip_map`
+//! and `tls::files`.
 //!
 //! `version` and `zfs_backend` stand by themselves: which build this is, and how it reaches ZFS.
 
