@@ -161,7 +161,8 @@ async fn handlers_that_take_long_do_not_keep_others_from_being_read() {
         client.send(&frames).await;
     }
     client.send(&ping(201)).await;
-    let frames = client.until(|frame| frame.stream == 201).await;
+    let answer = client.until(|frame| frame.stream == 201);
+    let frames = timeout(Duration::from_secs(60), answer).await.unwrap();
     assert!(
         frames
             .last()
