@@ -285,7 +285,8 @@ async fn half_close_by_the_active_side_arrives_and_leaves_the_way_back_open() {
 }
 
 #[tokio::test]
-async fn half_close_by_the_passive_side_loses_nothing_and_shows_on_close_at_the_latest() {
+async fn trap_11_16_half_close_by_the_passive_side_loses_nothing_and_shows_on_close_at_the_latest()
+{
     in_time(async {
         let sshd = Sshd::start();
         let (mut active, mut passive) = sshd.wires(&mut sshd.listen()).await;

@@ -37,6 +37,11 @@ pub fn check_certificates(loaded: &mut Loaded, now: Timestamp) {
         check(ca, cert, key, now, |severity, key, message| {
             note(severity, format!("{section}.{key}"), message);
         });
+        if let Some(Serve::Tls(tls)) = written.serve()
+            && let Some(message) = nameless(&tls.cert, &tls.key)
+        {
+            note(Severity::Warning, ".serve.cert".to_owned(), message);
+        }
     }
     for (index, outlet) in loaded.config.global.logging.outlets().iter().enumerate() {
         if let Outlet::Tcp(outlet) = outlet
@@ -101,6 +106,14 @@ fn check(
     if let Some(message) = exposed(key.as_path()) {
         note(Severity::Warning, "key", message);
     }
+}
+
+/// What clients will not like about a server's certificate. One that cannot be read is reported elsewhere.
+fn nameless(cert: &FilePath, key: &FilePath) -> Option<String> {
+    let identity = tls_files::load_identity(cert.as_path(), key.as_path()).ok()?;
+    (!identity.facts.has_san).then(|| {
+        "has no subjectAltName: no client will accept it, because server_cn must be one of these names".to_owned()
+    })
 }
 
 /// What is wrong with the permissions of a private key. A file that cannot be looked at is reported elsewhere.
@@ -195,6 +208,18 @@ mod tests {
         let found = findings(&host, "san.crt", "none.crt", "san.key");
         assert!(
             found.contains("error: jobs[0].serve.cert: cannot parse cert/key pair: none.crt"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn servers_without_alternative_names_are_warned_about() {
+        let host = host();
+        let found = findings(&host, "san.crt", "cn_only.crt", "cn_only.key");
+        let warned: Vec<_> = found.lines().collect();
+        assert_eq!(warned.len(), 1, "{found}");
+        assert!(
+            warned[0].contains("warning: jobs[0].serve.cert: has no subjectAltName"),
             "{found}"
         );
     }

@@ -169,7 +169,7 @@ async fn peers_that_stay_silent_delay_nobody() {
 }
 
 #[tokio::test]
-async fn a_peer_that_goes_away_without_goodbye_is_told_from_one_that_has_said_all() {
+async fn trap_11_12_a_peer_that_goes_away_without_goodbye_is_told_from_one_that_has_said_all() {
     let [_, (_, connect, serve), _] = kinds();
     let (connector, mut listener) = pair(&connect, &serve);
     for active_leaves in [true, false] {

@@ -104,7 +104,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 #[tokio::test]
-async fn ssh_is_called_as_by_zrepl_0_7_0() {
+async fn trap_11_16_ssh_is_called_as_by_zrepl_0_7_0() {
     let ssh = StandIn::new(
         "cat /proc/$$/environ >$here/env; printf '%s\\n' \"$@\" >$here/argv; helo; begin; echo done; cat >/dev/null",
     );

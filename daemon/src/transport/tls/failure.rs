@@ -99,7 +99,7 @@ impl fmt::Display for TlsFailure {
             ),
             Problem::Name => write!(
                 f,
-                "the {peer}'s certificate does not have the name that we expect: server_cn must be one of its subject alternative names"
+                "the {peer}'s certificate does not have the name that we expect: server_cn must be one of its subject alternative names (subjectAltName), its common name does not count"
             ),
             Problem::NotTls => write!(
                 f,

@@ -1,43 +1,24 @@
 //! Whether a server's certificate has the name `server_cn`.
 //!
-//! Go looks at subject alternative names only. Where there are none, we also take the common name, as its name `server_cn`
-//! suggests: certificates of before zrepl 0.3 have nothing else.
+//! Like Go, and in spite of the option's name, this looks at subject alternative names only: who has no such names has no name.
 
 use std::net::IpAddr;
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-/// How a certificate has a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Match {
-    /// As one of its subject alternative names.
-    AlternativeName,
-    /// Only as its common name, which zrepl 0.7.0 would refuse.
-    CommonName,
-}
-
-/// How the certificate has this name, if it has.
-pub(super) fn matches(certificate: &X509Certificate<'_>, wanted: &str) -> Option<Match> {
+/// Whether the certificate has this name.
+pub(super) fn has(certificate: &X509Certificate<'_>, wanted: &str) -> bool {
     let wanted = wanted.strip_suffix('.').unwrap_or(wanted);
-    match certificate.subject_alternative_name() {
-        Ok(Some(names)) => {
-            let bare = wanted
-                .strip_prefix('[')
-                .and_then(|rest| rest.strip_suffix(']'));
-            let address: Option<IpAddr> = bare.unwrap_or(wanted).parse().ok();
-            let names = &names.value.general_names;
-            names
-                .iter()
-                .any(|name| has_name(name, address, wanted))
-                .then_some(Match::AlternativeName)
-        }
-        Ok(None) => {
-            let last = certificate.subject().iter_common_name().last()?;
-            (last.as_str().ok()? == wanted).then_some(Match::CommonName)
-        }
-        Err(_) => None,
-    }
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return false;
+    };
+    let bare = wanted
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address: Option<IpAddr> = bare.unwrap_or(wanted).parse().ok();
+    let names = &names.value.general_names;
+    names.iter().any(|name| has_name(name, address, wanted))
 }
 
 fn has_name(name: &GeneralName<'_>, address: Option<IpAddr>, wanted: &str) -> bool {

@@ -2,8 +2,8 @@
 //!
 //! webpki refuses three kinds of certificate that users have, because zrepl's documentation or the tools it names make them:
 //! a self-signed one that is its own `ca` file (it says `CA:TRUE`), one without subject alternative names, and X.509 version 1
-//! (`openssl x509 -req` without extensions). Go accepts them; so do we, and nothing that it refuses, except servers known by
-//! their common name.
+//! (`openssl x509 -req` without extensions). Go accepts them; so do we, and nothing that it refuses. (Which names a
+//! server must have is another matter: see `server_name`.)
 
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key,

@@ -5,7 +5,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-use super::server_name::{self, Match};
+use super::server_name;
 use super::trust::{Role, Trust, parse};
 
 /// Checks servers.
@@ -32,13 +32,8 @@ impl ServerCertVerifier for ServerVerifier {
     ) -> Result<ServerCertVerified, Error> {
         self.trust
             .check(certificate, intermediates, now, Role::Server)?;
-        match server_name::matches(&parse(certificate)?, &self.server_cn) {
-            Some(Match::AlternativeName) => {}
-            Some(Match::CommonName) => tracing::warn!(
-                server_cn = self.server_cn,
-                "the server's certificate has no subject alternative names: zrepl 0.7.0 would not accept it"
-            ),
-            None => return Err(CertificateError::NotValidForName.into()),
+        if !server_name::has(&parse(certificate)?, &self.server_cn) {
+            return Err(CertificateError::NotValidForName.into());
         }
         Ok(ServerCertVerified::assertion())
     }
