@@ -232,7 +232,7 @@ async fn a_confirmation_waits_until_the_stream_is_out_of_the_way() {
 
 #[tokio::test]
 async fn a_stream_that_is_dropped_ends_the_send() {
-    let pair = pair(Double::sender(&[&[7; 10_000_000]]));
+    let pair = pair(Double::sender(&[&vec![7; 10_000_000]]));
     let (_, stream) = client::send(pair.client, &send_request("pool/fs"), pair.dialled)
         .await
         .unwrap();
@@ -247,7 +247,7 @@ async fn a_stream_that_is_dropped_ends_the_send() {
 #[tokio::test]
 async fn a_daemon_that_stops_cuts_its_streams() {
     for receiving in [false, true] {
-        let endpoint = Double::sender(&[&[7; 10_000_000]]);
+        let endpoint = Double::sender(&[&vec![7; 10_000_000]]);
         let pair = pair(Arc::clone(&endpoint));
         if receiving {
             let (reader, writer) = std::io::pipe().unwrap();
