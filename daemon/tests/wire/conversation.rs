@@ -129,6 +129,6 @@ pub(crate) fn serve(buffer: usize) -> (Arc<Scripted>, Peer, JoinHandle<Served>) 
         *answer = send_answer();
     }
     let endpoint = endpoint.shared();
-    let (peer, task) = served(Arc::<Scripted>::clone(&endpoint), PATIENCE, buffer);
+    let (peer, task) = served(Arc::clone(&endpoint), PATIENCE, buffer);
     (endpoint, peer, task)
 }

@@ -233,7 +233,7 @@ async fn protobuf_bombs_do_not_go_off() {
         [header, message(REQ_STRUCTURED, body)].concat()
     };
     // Groups within groups: field 15, wire type 3.
-    let ended = serve_bytes(&asking(&[0x7b; 1 << 20])).await;
+    let ended = serve_bytes(&asking(&vec![0x7b; 1 << 20])).await;
     ended.at_once("recursion limit");
     // An empty `To`, two million times, is one.
     let (endpoint, mut peer, task) = serve(64 << 10);
@@ -251,7 +251,7 @@ async fn protobuf_bombs_do_not_go_off() {
     serve_bytes(&asking(&nested)).await.why();
     let ended = serve_bytes(&asking(&vec![0x12; (4 << 20) + 1])).await;
     ended.at_once("ReqStructured of at least 4194305 bytes, at most 4194304 are allowed");
-    let ended = serve_bytes(&message(REQ_HEADER, &[b'x'; 32769])).await;
+    let ended = serve_bytes(&message(REQ_HEADER, &vec![b'x'; 32769])).await;
     ended.at_once("ReqHeader of at least 32769 bytes, at most 32768 are allowed");
 }
 
@@ -290,7 +290,7 @@ async fn a_trailer_of_100_mib_is_kept_in_part() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_hears_neither_stream_nor_answer_is_given_up_after_10_seconds() {
     short_steps(SECOND / 100);
-    let endpoint = Scripted::sender(Script::new(&[7; 1 << 20], Then::End)).shared();
+    let endpoint = Scripted::sender(Script::new(&vec![7; 1 << 20], Then::End)).shared();
     let (mut peer, task) = served(endpoint, PATIENCE, 4096);
     peer.say(&request("/v1/send", &send_request("pool/fs")))
         .await;

@@ -316,7 +316,7 @@ impl Peer {
 
 /// Our server at the other end of the returned one.
 pub(crate) fn served(
-    endpoint: Arc<dyn Endpoint>,
+    endpoint: Arc<impl Endpoint + 'static>,
     patience: Patience,
     buffer: usize,
 ) -> (Peer, JoinHandle<Served>) {

@@ -2,6 +2,7 @@
 //! anywhere and sent in pieces of any size. Either side ends in bounded time, and what it believes is what a lenient decoder of
 //! the same bytes finds with a proper end. A failure names the seed and the number of the conversation; `ZREPL_SEED` adds a seed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -236,7 +237,7 @@ async fn with_server(seed: u64, number: usize) -> bool {
     let plan = Plan::new(&mut random, Asks::request);
     let context = format!("seed {seed}, conversation {number}: {plan:?}");
     let endpoint = Scripted::sender(Script::new(BYTES, Then::End)).shared();
-    let (peer, task) = served(endpoint.clone(), SHORT, 64 << 10);
+    let (peer, task) = served(Arc::clone(&endpoint), SHORT, 64 << 10);
     let (bytes, must_work) = (
         plan.all_bytes(),
         plan.pristine && plan.asks == Asks::Receive && plan.afterwards != Afterwards::Closes,

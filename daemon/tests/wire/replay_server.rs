@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use zrepl_daemon::endpoint::Endpoint;
 use zrepl_daemon::rpc::data::Patience;
 use zrepl_daemon::rpc::data::server::Served;
 use zrepl_proto::pdu::{ReceiveRes, SendRes};
@@ -70,8 +69,7 @@ fn endpoint(recording: &Recording) -> Scripted {
 async fn play(recording: &Recording, cut: usize, afterwards: Afterwards) -> Played {
     let rst = frame(RST, &[]);
     let endpoint = endpoint(recording).shared();
-    let shared: Arc<dyn Endpoint> = Arc::<Scripted>::clone(&endpoint);
-    let (mut peer, task) = served(shared, Patience::default(), 64 << 10);
+    let (mut peer, task) = served(Arc::clone(&endpoint), Patience::default(), 64 << 10);
     let (bytes, last) = match recording.client.strip_suffix(&rst[..]) {
         Some(bytes) => (bytes, &rst[..]),
         None => (&recording.client[..], &[][..]),

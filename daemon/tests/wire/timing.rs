@@ -112,7 +112,7 @@ async fn a_write_that_is_blocked_delays_giving_up_by_nothing() {
     short_steps(SECOND / 100);
     // DISCREPANCIES B5: zrepl 0.7.0 needs 20 seconds.
     let (_peer, connection, dialled) = dialled(PATIENCE, 4096);
-    let stream = Script::new(&[7; 1 << 20], Then::End).stream();
+    let stream = Script::new(&vec![7; 1 << 20], Then::End).stream();
     let request = receive_request("pool/fs");
     let (result, took) = timed(client::receive(connection, &request, stream, &dialled)).await;
     assert!(result.unwrap_err().is_temporary());
@@ -123,7 +123,7 @@ async fn a_write_that_is_blocked_delays_giving_up_by_nothing() {
 async fn a_heartbeat_grants_a_blocked_write_new_time() {
     short_steps(SECOND / 100);
     let (mut peer, connection, dialled) = dialled(PATIENCE, 4096);
-    let stream = Script::new(&[7; 1 << 20], Then::End).stream();
+    let stream = Script::new(&vec![7; 1 << 20], Then::End).stream();
     let moved = stream.moved.clone();
     let peer = tokio::spawn(async move {
         // It takes nothing, but lives.
@@ -138,7 +138,7 @@ async fn a_heartbeat_grants_a_blocked_write_new_time() {
         .unwrap();
     assert_eq!(moved.get(), 1 << 20);
     let said = Said::decode(&peer.await.unwrap(), Speaker::Client);
-    assert_eq!(said.stream().unwrap().body, [7; 1 << 20]);
+    assert_eq!(said.stream().unwrap().body, vec![7; 1 << 20]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +157,7 @@ async fn heartbeats_alone_are_no_request() {
 #[tokio::test(start_paused = true)]
 async fn heartbeats_alone_are_no_stream() {
     let endpoint = Scripted::receiver().shared();
-    let (mut peer, task) = served(endpoint.clone(), PATIENCE, 4096);
+    let (mut peer, task) = served(Arc::clone(&endpoint), PATIENCE, 4096);
     peer.say(&request("/v1/recv", &receive_request("pool/fs")))
         .await;
     peer.say(&frame(STREAM, b"abcdefgh")).await;
@@ -214,7 +214,7 @@ async fn heartbeats_alone_are_no_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_lives_and_takes_nothing_is_given_up() {
     short_steps(SECOND / 10);
-    let endpoint = Scripted::sender(Script::new(&[7; 1 << 20], Then::End)).shared();
+    let endpoint = Scripted::sender(Script::new(&vec![7; 1 << 20], Then::End)).shared();
     let (mut peer, task) = served(endpoint, PATIENCE, 4096);
     peer.say(&request("/v1/send", &send_request("pool/fs")))
         .await;
@@ -229,7 +229,7 @@ async fn a_peer_that_lives_and_takes_nothing_is_given_up() {
     assert!(why(&served).contains("has taken nothing for 120s"));
 
     let (mut peer, connection, dialled) = dialled(PATIENCE, 4096);
-    let stream = Script::new(&[7; 1 << 20], Then::End).stream();
+    let stream = Script::new(&vec![7; 1 << 20], Then::End).stream();
     let request = receive_request("pool/fs");
     let (error, took) = timed(async {
         tokio::select! {
@@ -246,7 +246,7 @@ async fn a_peer_that_lives_and_takes_nothing_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn the_patience_for_an_answer_begins_when_the_stream_has_been_sent() {
     short_steps(SECOND / 10);
-    let (mut peer, connection, dialled) = dialled(PATIENCE, 4096);
+    let (peer, connection, dialled) = dialled(PATIENCE, 4096);
     let pieces = vec![vec![7; 10]; 10];
     // It takes longer than one would wait for an answer.
     let stream = Script::paced(pieces, 60 * SECOND, Then::End).stream();
@@ -285,7 +285,7 @@ async fn the_patience_for_a_stream_is_not_for_whoever_receives_it() {
     // Busy for longer than one would wait for bytes, which are there.
     endpoint.delay = 3 * PATIENCE.stream;
     let endpoint = endpoint.shared();
-    let (mut peer, task) = served(endpoint.clone(), PATIENCE, 64 << 10);
+    let (mut peer, task) = served(Arc::clone(&endpoint), PATIENCE, 64 << 10);
     peer.say(&request("/v1/recv", &receive_request("pool/fs")))
         .await;
     let heartbeat = frame(HEARTBEAT, &[]);
@@ -320,7 +320,7 @@ async fn a_stream_may_stall_in_its_pipe_while_heartbeats_go_both_ways() {
 
     // Our client with our server, in both directions.
     let endpoint = Scripted::sender(script.clone()).shared();
-    let (peer, task) = served(endpoint.clone(), PATIENCE, 4096);
+    let (peer, task) = served(Arc::clone(&endpoint), PATIENCE, 4096);
     let (other, connection, dialled_send) = dialled(PATIENCE, 4096);
     let joined = tokio::spawn(join(peer, other));
     let request = send_request("pool/fs");
@@ -331,7 +331,7 @@ async fn a_stream_may_stall_in_its_pipe_while_heartbeats_go_both_ways() {
     assert!(taken.whole && taken.bytes == b"abcdefgh", "{taken:?}");
     task.await.unwrap().result.unwrap();
     joined.await.unwrap();
-    let (peer, task) = served(endpoint.clone(), PATIENCE, 4096);
+    let (peer, task) = served(Arc::clone(&endpoint), PATIENCE, 4096);
     let (other, connection, dialled) = dialled(PATIENCE, 4096);
     let joined = tokio::spawn(join(peer, other));
     let request = receive_request("pool/fs");
@@ -387,7 +387,7 @@ async fn a_limited_stream_takes_its_time_and_sends_heartbeats() {
     let (mut peer, connection, dialled) = dialled(PATIENCE, 4096);
     let peer = tokio::spawn(async move {
         let heard = {
-            let (mut reader, mut writer) = (&mut peer.reader, &mut peer.writer);
+            let (reader, mut writer) = (&mut peer.reader, &mut peer.writer);
             let beating = async {
                 loop {
                     tokio::time::sleep(4 * SECOND).await;
@@ -433,7 +433,7 @@ fn with_payloads(messages: &[(u32, &[u8])]) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn payload_of_end_and_heartbeat_means_nothing_and_delays_nothing() {
     let endpoint = Scripted::receiver().shared();
-    let (mut peer, task) = served(endpoint.clone(), PATIENCE, 4096);
+    let (mut peer, task) = served(Arc::clone(&endpoint), PATIENCE, 4096);
     let body = prost::Message::encode_to_vec(&receive_request("pool/fs"));
     let messages: [(u32, &[u8]); 3] = [
         (REQ_HEADER, b"/v1/recv"),

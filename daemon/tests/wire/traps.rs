@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio::io::AsyncReadExt as _;
 use zrepl_daemon::endpoint::EndpointError;
 use zrepl_daemon::rpc::data::{ConnectionError, client};
-use zrepl_proto::pdu::{FilesystemVersion, ReceiveReq, ReceiveRes, ReplicationConfig, SendReq};
+use zrepl_proto::pdu::{FilesystemVersion, ReceiveReq, ReplicationConfig, SendReq};
 
 use crate::conversation::{Asks, BYTES, ask, serve};
 use crate::double::{receive_request, send_request};
@@ -186,7 +186,7 @@ async fn trap_11_8_what_the_peer_says_is_heard_while_a_write_is_blocked() {
     short_steps(SECOND / 100);
     // The receiver fails while our client is blocked by it.
     let (mut peer, connection, dialled) = dialled(PATIENCE, 4096);
-    let stream = Script::new(&[7; 1 << 20], Then::End).stream();
+    let stream = Script::new(&vec![7; 1 << 20], Then::End).stream();
     let refusing = async {
         tokio::time::sleep(3 * SECOND).await;
         peer.say(&no("out of space")).await;
@@ -197,7 +197,7 @@ async fn trap_11_8_what_the_peer_says_is_heard_while_a_write_is_blocked() {
     assert_eq!(result.unwrap_err().to_string(), "out of space");
     assert_took(took, 3 * SECOND, SECOND / 10);
     // The client has enough while our server is blocked by it.
-    let endpoint = Scripted::sender(Script::new(&[7; 1 << 20], Then::End)).shared();
+    let endpoint = Scripted::sender(Script::new(&vec![7; 1 << 20], Then::End)).shared();
     let (mut peer, task) = served(endpoint, PATIENCE, 4096);
     peer.say(&Asks::Send.request()).await;
     tokio::time::sleep(3 * SECOND).await;
@@ -205,6 +205,28 @@ async fn trap_11_8_what_the_peer_says_is_heard_while_a_write_is_blocked() {
     let (served, took) = timed(task).await;
     assert!(took < SECOND, "{took:?}");
     assert!(why(&served.unwrap()).contains("peer closes the connection"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn trap_11_9_the_end_is_not_announced_within_a_frame() {
+    short_steps(SECOND / 100);
+    // The client is blocked within a frame when the receiver fails; RST would be eight bytes of the stream.
+    let (mut peer, connection, dialled) = dialled(PATIENCE, 4096);
+    let stream = Script::new(&vec![7; 1 << 20], Then::End).stream();
+    let request = receive_request("pool/fs");
+    let hearing = async {
+        tokio::time::sleep(SECOND).await;
+        peer.say(&no("out of space")).await;
+        tokio::time::sleep(SECOND).await;
+        let heard = peer.hear_all().await;
+        peer.half_close().await;
+        Said::decode(&heard, Speaker::Client)
+    };
+    let receiving = client::receive(connection, &request, stream, &dialled);
+    let (result, said) = tokio::join!(receiving, hearing);
+    assert_eq!(result.unwrap_err().to_string(), "out of space");
+    assert!(said.torn && !said.rst);
+    assert!(said.stream().unwrap().body.iter().all(|byte| *byte == 7));
 }
 
 #[tokio::test(start_paused = true)]
