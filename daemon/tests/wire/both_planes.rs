@@ -27,14 +27,14 @@ impl Endpoints for Same {
     }
 }
 
-struct Running {
-    door: Door,
+pub(crate) struct Running {
+    pub(crate) door: Door,
     stop: CancellationToken,
     server: JoinHandle<()>,
     settings: server::Settings,
 }
 
-fn run(endpoint: Arc<Double>, adjust: impl FnOnce(&mut server::Settings)) -> Running {
+pub(crate) fn run(endpoint: Arc<Double>, adjust: impl FnOnce(&mut server::Settings)) -> Running {
     let (door, listener) = door();
     let mut settings = server::Settings::new("test");
     adjust(&mut settings);
@@ -62,7 +62,7 @@ fn run_at(
     }
 }
 
-fn remote(door: &Door) -> RemoteEndpoint {
+pub(crate) fn remote(door: &Door) -> RemoteEndpoint {
     let settings = client::Settings::default();
     RemoteEndpoint::new(Arc::new(door.clone()), settings, CancellationToken::new())
 }
@@ -133,7 +133,7 @@ async fn a_flood_displaces_itself() {
     assert!(metrics(&running).contains("zrepl_rpc_handshakes_evicted 4"));
 }
 
-fn go_banner() -> Vec<u8> {
+pub(crate) fn go_banner() -> Vec<u8> {
     b"0000000056 ZREPL_ZFS_REPLICATION PROTOVERSION=0007 EXTENSIONS=0000\n".to_vec()
 }
 

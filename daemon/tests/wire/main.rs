@@ -7,6 +7,8 @@ mod double;
 mod exchange;
 mod hostile;
 mod hostile_server;
+mod intruders;
+mod log;
 mod memory;
 mod peer;
 mod random_peer;

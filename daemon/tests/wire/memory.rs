@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use zrepl_daemon::name::client_identity::ClientIdentity;
-use zrepl_daemon::transport::{BoxFuture, Connect, ConnectError, Incoming, Listener, Peer, Wire};
+use zrepl_daemon::transport::{
+    BoxFuture, Connect, ConnectError, Incoming, Listener, Peer, RefusedPeer, Wire,
+};
 
 /// Where peers knock. Clones knock at the same door.
 #[derive(Clone, Debug)]
@@ -58,6 +60,20 @@ impl Door {
         // Nobody listening is what a refused connection is.
         let _ = self.sender().send(incoming);
         ours
+    }
+}
+
+impl Door {
+    /// A peer from this origin, whom the transport refuses.
+    pub(crate) fn knock_refused(&self, origin: &str, refused: RefusedPeer) {
+        let incoming = Incoming {
+            peer: Peer {
+                name: format!("{origin}:1"),
+                origin: origin.to_owned(),
+            },
+            handshake: Box::pin(async { Err(refused) }),
+        };
+        let _ = self.sender().send(incoming);
     }
 }
 

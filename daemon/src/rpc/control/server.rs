@@ -143,9 +143,9 @@ async fn run(wire: Wire, service: Dispatch, stop: CancellationToken) {
     let why = end.text(&ending);
     let (identity, peer) = (&client.identity, &client.peer);
     if end.is_orderly(&ending, in_progress.count()) {
-        tracing::debug!(%identity, peer, why, "control connection ended");
+        tracing::debug!(client = %identity, %peer, why, "control connection ended");
     } else {
-        tracing::warn!(%identity, peer, why, "control connection ended");
+        tracing::warn!(client = %identity, %peer, why, "control connection ended");
     }
 }
 

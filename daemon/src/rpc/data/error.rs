@@ -20,7 +20,7 @@ pub enum ConnectionError {
     #[error("nothing could be sent for {0:?}")]
     Stuck(Duration),
     /// The peer lives and achieves nothing.
-    #[error("peer sends heartbeats and nothing else for {0:?}")]
+    #[error("peer sends heartbeats at most, and nothing else for {0:?}")]
     NoProgress(Duration),
     /// The peer takes nothing from us, though it lives.
     #[error("peer has taken nothing for {0:?}, though it sends heartbeats")]

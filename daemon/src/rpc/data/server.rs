@@ -43,7 +43,7 @@ pub enum ServeError {
     #[error("request failed: {0}")]
     Answered(String),
     /// The client asks for what there is not.
-    #[error(transparent)]
+    #[error("client asks for {:?}", .0.requested())]
     UnknownEndpoint(#[from] response::UnknownEndpoint),
 }
 
