@@ -110,7 +110,7 @@ async fn a_client_that_waits_for_nothing_may_close_or_reset_its_connection() {
             assert_eq!(lines.len(), 1, "{lines:?}");
             let (level, line) = &lines[0];
             assert_eq!(*level, Level::DEBUG, "{line}");
-            assert!(line.contains("identity=client1"), "{line}");
+            assert!(line.contains("client=client1"), "{line}");
             assert!(line.contains("192.0.2.7:41234"), "{line}");
         }
     }
