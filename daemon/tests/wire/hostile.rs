@@ -362,3 +362,17 @@ async fn rst_at_any_time_is_the_end() {
         assert!(ended.why().contains("peer closes the connection"));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_stream_is_not_confirmed_even_if_its_receiver_is_content() {
+    let mut endpoint = Scripted::receiver();
+    endpoint.credulous = true;
+    let (mut peer, task) = served(endpoint.shared(), PATIENCE, 64 << 10);
+    let trailer = [frame(TRAILER, b"disk is gone"), frame(END, &[])].concat();
+    peer.say(&[receiving(), frame(STREAM, BYTES), trailer].concat())
+        .await;
+    let heard = peer.hear_and_close().await;
+    let said = Said::decode(&heard, Speaker::Server { sends: false });
+    assert_eq!(said.refusal().unwrap(), "the stream was not complete");
+    task.await.unwrap().result.unwrap_err();
+}
