@@ -2,7 +2,7 @@
 //! paid for afterwards, so the bucket may go into debt; whoever took the bytes then waits until the debt is paid. That way
 //! a frame of any size passes, however small the bucket.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -22,16 +22,20 @@ impl Limit {
         TokenBucket::new(limit).map(Self::from)
     }
 
-    /// Waits until `bytes` that have been moved are paid for.
-    pub async fn pay(&self, bytes: u64) {
-        let wait = {
-            // A bucket is whole at any time, also where its user panicked.
-            let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-            bucket.take(bytes, self.started.elapsed())
-        };
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
+    /// How long to wait for `bytes` that have been moved.
+    fn take(&self, bytes: u64) -> Duration {
+        // A bucket is whole at any time, also where its user panicked.
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.take(bytes, self.started.elapsed())
+    }
+}
+
+/// Waits until `bytes` that have been moved are paid for, at each of these limits.
+pub async fn pay(limits: &[Arc<Limit>], bytes: u64) {
+    // All are asked before there is any waiting: what flows into one bucket meanwhile flows into the others as well.
+    let wait = limits.iter().map(|limit| limit.take(bytes)).max();
+    if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -132,6 +136,20 @@ mod tests {
         let mut bucket = TokenBucket::with(1000, 100);
         assert_eq!(bucket.take(200, 1000 * MS), 100 * MS);
         assert_eq!(bucket.take(0, 500 * MS), 600 * MS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_limits_the_lowest_counts() {
+        let limit = |rate| Arc::new(Limit::from(TokenBucket::with(rate, 1)));
+        let limits = [limit(2000), limit(1000), limit(4000)];
+        let begun = Instant::now();
+        for _ in 0..60 {
+            pay(&limits, 1000).await;
+        }
+        let took = begun.elapsed();
+        assert!(took > 59 * 1000 * MS && took <= 60 * 1001 * MS, "{took:?}");
+        pay(&[], 1 << 40).await;
+        assert_eq!(begun.elapsed(), took);
     }
 
     #[test]

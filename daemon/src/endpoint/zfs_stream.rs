@@ -12,6 +12,7 @@ use zfs_safe::stream::{ReceiveReport, ReceiveStream, StreamError as ZfsStreamErr
 
 use super::chain;
 use super::stream::{LocalStream, MoveError, Producer, SendStream, Source, StreamError};
+use crate::bandwidth::pay;
 use crate::transport::BoxFuture;
 
 /// A running send, as a stream for an endpoint. Dropping it ends the send.
@@ -129,9 +130,7 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> io::Resul
                 }
                 pipe.write_all(&buffer[..count]).await?;
                 moved.add(count as u64);
-                for limit in limits.iter() {
-                    limit.pay(count as u64).await;
-                }
+                pay(limits, count as u64).await;
             }
         }
     }

@@ -150,7 +150,10 @@ async fn heartbeats_alone_are_no_request() {
         assert_took(took, PATIENCE.request, SECOND);
         peer.half_close().await;
         let text = why(&task.await.unwrap());
-        assert_eq!(text, "peer sends heartbeats at most, and nothing else for 60s");
+        assert_eq!(
+            text,
+            "peer sends heartbeats at most, and nothing else for 60s"
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use zrepl_proto::chunk::{self, Next};
 use zrepl_proto::frame::{FrameHeader, FrameType, HEADER_LEN};
 
 use super::{ConnectionError, Output};
-use crate::bandwidth::Limit;
+use crate::bandwidth::{Limit, pay};
 use crate::endpoint::stream::Counter;
 
 /// Longest payload that this pump sends; the wire allows 512 KiB. Longer frames leave the processor's cache before they are
@@ -65,8 +65,8 @@ pub(super) async fn move_out(
         buffer.copy_within(HEADER_LEN + len..filled, HEADER_LEN);
         filled -= len;
         moved.add(len as u64);
-        for limit in limits {
-            output.while_waiting(limit.pay(len as u64)).await?;
+        if !limits.is_empty() {
+            output.while_waiting(pay(limits, len as u64)).await?;
         }
     }
 }

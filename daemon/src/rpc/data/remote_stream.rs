@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::input::{StreamPiece, StreamPosition};
 use super::keeper::Keeper;
 use super::{ConnectionError, Input};
-use crate::bandwidth::Limit;
+use crate::bandwidth::{Limit, pay};
 use crate::endpoint::stream::{Counter, MoveError, RemoteStream, StreamError};
 use crate::rpc::metrics::{Direction, Metrics};
 use crate::transport::BoxFuture;
@@ -133,9 +133,7 @@ impl ArrivingStream {
             let len = bytes.len() as u64;
             pipe.write_all(bytes).await.map_err(MoveError::Pipe)?;
             moved.add(len);
-            for limit in limits {
-                limit.pay(len).await;
-            }
+            pay(limits, len).await;
         }
         Ok(())
     }
