@@ -7,13 +7,15 @@
 //! But `config` also reads addresses of clients and certificates with the two parts of `transport` that know no sockets, `ip_map`
 //! and `tls::files`.
 //!
-//! `version` and `zfs_backend` stand by themselves: which build this is, and how it reaches ZFS.
+//! `version`, `zfs_backend` and `environment` stand by themselves: which build this is, how it reaches ZFS, and what the
+//! environment changes.
 
 pub mod bandwidth;
 pub mod config;
 #[cfg(test)]
 mod cpu_time;
 pub mod endpoint;
+pub mod environment;
 pub mod filter;
 pub mod go_duration;
 pub mod go_regex;

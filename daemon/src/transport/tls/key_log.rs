@@ -32,7 +32,7 @@ pub fn from_environment() -> Result<Arc<dyn KeyLog>, KeyLogError> {
     }
 }
 
-/// A file that lines are appended to.
+/// A file that starts empty with each process, as for zrepl 0.7.0, and that lines are appended to.
 #[derive(Debug)]
 pub struct KeyLogFile {
     path: PathBuf,
@@ -43,7 +43,7 @@ pub struct KeyLogFile {
 const OWNER_ONLY: u32 = 0o600;
 
 impl KeyLogFile {
-    /// Opens the file, or makes it. One that others may read is taken away from them.
+    /// Empties the file, or makes it. One that others may read is taken away from them.
     pub fn open(path: PathBuf) -> Result<Self, KeyLogError> {
         match open(&path) {
             Ok(file) => Ok(Self {
@@ -73,6 +73,7 @@ fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.permissions().mode() & 0o777 != OWNER_ONLY {
         file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
     }
+    file.set_len(0)?;
     Ok(file)
 }
 
@@ -105,11 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_appended_and_nobody_else_may_read_them() {
+    fn it_starts_empty_and_nobody_else_may_read_it() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("keys");
         let log = KeyLogFile::open(path.clone()).expect("can be made");
         log.log("CLIENT_RANDOM", &[0, 0xab], &[1, 2]);
+        log.log("EXPORTER_SECRET", &[1], &[2]);
+        let text = fs::read_to_string(&path).expect("readable");
+        assert_eq!(text, "CLIENT_RANDOM 00ab 0102\nEXPORTER_SECRET 01 02\n");
         assert_eq!(mode(&path), 0o600);
         drop(log);
         fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("ours");
@@ -117,7 +121,7 @@ mod tests {
         assert_eq!(mode(&path), 0o600);
         log.log("EXPORTER_SECRET", &[255], &[]);
         let text = fs::read_to_string(&path).expect("readable");
-        assert_eq!(text, "CLIENT_RANDOM 00ab 0102\nEXPORTER_SECRET ff \n");
+        assert_eq!(text, "EXPORTER_SECRET ff \n");
     }
 
     #[test]
