@@ -23,10 +23,8 @@ use zrepl_daemon::rpc::{Client, Endpoints, server};
 use zrepl_daemon::transport::local::LocalListeners;
 use zrepl_daemon::transport::{self, BoxFuture, Shared, tls};
 use zrepl_proto::pdu::{
-    Creation, DestroySnapshotsReq, DestroySnapshotsRes, FilesystemVersion, GuaranteeKind,
-    ListFilesystemReq, ListFilesystemRes, ListFilesystemVersionsReq, ListFilesystemVersionsRes,
-    Protection, ReceiveReq, ReceiveRes, ReplicationCursorReq, ReplicationCursorRes,
-    SendCompletedReq, SendCompletedRes, SendReq, SendRes,
+    Creation, FilesystemVersion, GuaranteeKind, Protection, ReceiveReq, ReceiveRes, SendReq,
+    SendRes,
 };
 
 /// What a zfs send writes at a time, and what relays like mbuffer move.
@@ -353,8 +351,6 @@ fn receive_request() -> ReceiveReq {
     }
 }
 
-const NOT_ASKED: &str = "is not asked for here";
-
 #[tonic::async_trait]
 impl Endpoint for Ends {
     async fn send(&self, _: SendReq) -> Result<(SendRes, SendStream), EndpointError> {
@@ -368,40 +364,6 @@ impl Endpoint for Ends {
     ) -> Result<ReceiveRes, EndpointError> {
         assert_eq!(swallow(stream).await, self.bytes);
         Ok(ReceiveRes::default())
-    }
-
-    async fn wait_for_connectivity(&self) -> Result<(), EndpointError> {
-        unreachable!("{NOT_ASKED}")
-    }
-    async fn list_filesystems(
-        &self,
-        _: ListFilesystemReq,
-    ) -> Result<ListFilesystemRes, EndpointError> {
-        unreachable!("{NOT_ASKED}")
-    }
-    async fn list_filesystem_versions(
-        &self,
-        _: ListFilesystemVersionsReq,
-    ) -> Result<ListFilesystemVersionsRes, EndpointError> {
-        unreachable!("{NOT_ASKED}")
-    }
-    async fn destroy_snapshots(
-        &self,
-        _: DestroySnapshotsReq,
-    ) -> Result<DestroySnapshotsRes, EndpointError> {
-        unreachable!("{NOT_ASKED}")
-    }
-    async fn replication_cursor(
-        &self,
-        _: ReplicationCursorReq,
-    ) -> Result<ReplicationCursorRes, EndpointError> {
-        unreachable!("{NOT_ASKED}")
-    }
-    async fn send_dry(&self, _: SendReq) -> Result<SendRes, EndpointError> {
-        unreachable!("{NOT_ASKED}")
-    }
-    async fn send_completed(&self, _: SendCompletedReq) -> Result<SendCompletedRes, EndpointError> {
-        unreachable!("{NOT_ASKED}")
     }
 }
 

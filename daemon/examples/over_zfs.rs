@@ -23,10 +23,8 @@ use zrepl_daemon::transport::local::LocalListeners;
 use zrepl_daemon::transport::{self, Shared};
 use zrepl_daemon::zfs_backend::{self, Choice};
 use zrepl_proto::pdu::{
-    Creation, DestroySnapshotsReq, DestroySnapshotsRes, FilesystemVersion, GuaranteeKind,
-    ListFilesystemReq, ListFilesystemRes, ListFilesystemVersionsReq, ListFilesystemVersionsRes,
-    Protection, ReceiveReq, ReceiveRes, ReplicationCursorReq, ReplicationCursorRes,
-    SendCompletedReq, SendCompletedRes, SendReq, SendRes,
+    Creation, FilesystemVersion, GuaranteeKind, Protection, ReceiveReq, ReceiveRes, SendReq,
+    SendRes,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -318,47 +316,6 @@ impl Endpoint for Bare {
         zfs_stream::receive(stream, receive).await.map_err(failed)?;
         Ok(ReceiveRes::default())
     }
-
-    async fn wait_for_connectivity(&self) -> std::result::Result<(), EndpointError> {
-        Ok(())
-    }
-    async fn list_filesystems(
-        &self,
-        _: ListFilesystemReq,
-    ) -> std::result::Result<ListFilesystemRes, EndpointError> {
-        Err(not_asked())
-    }
-    async fn list_filesystem_versions(
-        &self,
-        _: ListFilesystemVersionsReq,
-    ) -> std::result::Result<ListFilesystemVersionsRes, EndpointError> {
-        Err(not_asked())
-    }
-    async fn destroy_snapshots(
-        &self,
-        _: DestroySnapshotsReq,
-    ) -> std::result::Result<DestroySnapshotsRes, EndpointError> {
-        Err(not_asked())
-    }
-    async fn replication_cursor(
-        &self,
-        _: ReplicationCursorReq,
-    ) -> std::result::Result<ReplicationCursorRes, EndpointError> {
-        Err(not_asked())
-    }
-    async fn send_dry(&self, _: SendReq) -> std::result::Result<SendRes, EndpointError> {
-        Err(not_asked())
-    }
-    async fn send_completed(
-        &self,
-        _: SendCompletedReq,
-    ) -> std::result::Result<SendCompletedRes, EndpointError> {
-        Err(not_asked())
-    }
-}
-
-fn not_asked() -> EndpointError {
-    EndpointError::Failed("is not asked for here".to_owned())
 }
 
 impl Endpoints for Bare {

@@ -19,54 +19,66 @@ use zrepl_proto::pdu::{
 use stream::SendStream;
 
 /// One side of a replication: a sender, a receiver, or a client of either on another host. What a side does not do it
-/// answers with an error.
+/// answers with an error, which is what an endpoint that does not say otherwise does with everything.
 #[tonic::async_trait]
 pub trait Endpoint: fmt::Debug + Send + Sync {
-    /// Returns once the side can be asked, or with the reason why it cannot for good. Cancel it to stop waiting.
-    async fn wait_for_connectivity(&self) -> Result<(), EndpointError>;
+    /// Returns once the side can be asked, or with the reason why it cannot for good. Cancel it to stop waiting. In this process
+    /// there is nothing to wait for.
+    async fn wait_for_connectivity(&self) -> Result<(), EndpointError> {
+        Ok(())
+    }
 
     /// All filesystems that take part.
     async fn list_filesystems(
         &self,
-        request: ListFilesystemReq,
-    ) -> Result<ListFilesystemRes, EndpointError>;
+        _: ListFilesystemReq,
+    ) -> Result<ListFilesystemRes, EndpointError> {
+        Err(EndpointError::not_done_here("ListFilesystems"))
+    }
 
     /// Snapshots and bookmarks of one filesystem.
     async fn list_filesystem_versions(
         &self,
-        request: ListFilesystemVersionsReq,
-    ) -> Result<ListFilesystemVersionsRes, EndpointError>;
+        _: ListFilesystemVersionsReq,
+    ) -> Result<ListFilesystemVersionsRes, EndpointError> {
+        Err(EndpointError::not_done_here("ListFilesystemVersions"))
+    }
 
     /// Destroys snapshots of one filesystem, each with its own result.
     async fn destroy_snapshots(
         &self,
-        request: DestroySnapshotsReq,
-    ) -> Result<DestroySnapshotsRes, EndpointError>;
+        _: DestroySnapshotsReq,
+    ) -> Result<DestroySnapshotsRes, EndpointError> {
+        Err(EndpointError::not_done_here("DestroySnapshots"))
+    }
 
     /// Senders only: how far the filesystem has been replicated.
     async fn replication_cursor(
         &self,
-        request: ReplicationCursorReq,
-    ) -> Result<ReplicationCursorRes, EndpointError>;
+        _: ReplicationCursorReq,
+    ) -> Result<ReplicationCursorRes, EndpointError> {
+        Err(EndpointError::not_done_here("ReplicationCursor"))
+    }
 
     /// Senders only: what [`send`](Self::send) would send. Changes nothing.
-    async fn send_dry(&self, request: SendReq) -> Result<SendRes, EndpointError>;
+    async fn send_dry(&self, _: SendReq) -> Result<SendRes, EndpointError> {
+        Err(EndpointError::not_done_here("SendDry"))
+    }
 
     /// Senders only: starts a stream.
-    async fn send(&self, request: SendReq) -> Result<(SendRes, SendStream), EndpointError>;
+    async fn send(&self, _: SendReq) -> Result<(SendRes, SendStream), EndpointError> {
+        Err(EndpointError::not_done_here("Send"))
+    }
 
     /// Senders, after the receiver has confirmed a step; a receiver does nothing.
-    async fn send_completed(
-        &self,
-        request: SendCompletedReq,
-    ) -> Result<SendCompletedRes, EndpointError>;
+    async fn send_completed(&self, _: SendCompletedReq) -> Result<SendCompletedRes, EndpointError> {
+        Err(EndpointError::not_done_here("SendCompleted"))
+    }
 
     /// Receivers only: takes a stream to its end.
-    async fn receive(
-        &self,
-        request: ReceiveReq,
-        stream: SendStream,
-    ) -> Result<ReceiveRes, EndpointError>;
+    async fn receive(&self, _: ReceiveReq, _: SendStream) -> Result<ReceiveRes, EndpointError> {
+        Err(EndpointError::not_done_here("Receive"))
+    }
 }
 
 /// Why an endpoint did not do what it was asked.
@@ -94,6 +106,11 @@ pub enum EndpointError {
 }
 
 impl EndpointError {
+    /// This side is not the one that does it.
+    fn not_done_here(method: &str) -> Self {
+        Self::Failed(format!("this side of the replication does not do {method}"))
+    }
+
     /// Whether asking again later can help.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unreachable { .. })

@@ -8,19 +8,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use zrepl_daemon::config;
 use zrepl_daemon::config::job::JobConfig;
-use zrepl_daemon::endpoint::stream::SendStream;
-use zrepl_daemon::endpoint::{Endpoint, EndpointError};
+use zrepl_daemon::endpoint::Endpoint;
 use zrepl_daemon::rpc::{Client, Endpoints, server};
 use zrepl_daemon::transport::local::LocalListeners;
 use zrepl_daemon::transport::tls::{self, files};
 use zrepl_daemon::transport::{self, Listener, Shared};
 use zrepl_proto::label::Label;
-use zrepl_proto::pdu::{
-    DestroySnapshotsReq, DestroySnapshotsRes, ListFilesystemReq, ListFilesystemRes,
-    ListFilesystemVersionsReq, ListFilesystemVersionsRes, ReceiveReq, ReceiveRes,
-    ReplicationCursorReq, ReplicationCursorRes, SendCompletedReq, SendCompletedRes, SendReq,
-    SendRes,
-};
 
 const CONNECTIONS: u64 = 200;
 const LIMIT: u64 = 64 << 10;
@@ -34,52 +27,7 @@ impl Endpoints for Nothing {
     }
 }
 
-fn no<T>() -> Result<T, EndpointError> {
-    Err(EndpointError::Failed("no".to_owned()))
-}
-
-#[tonic::async_trait]
-impl Endpoint for Nothing {
-    async fn wait_for_connectivity(&self) -> Result<(), EndpointError> {
-        no()
-    }
-    async fn list_filesystems(
-        &self,
-        _: ListFilesystemReq,
-    ) -> Result<ListFilesystemRes, EndpointError> {
-        no()
-    }
-    async fn list_filesystem_versions(
-        &self,
-        _: ListFilesystemVersionsReq,
-    ) -> Result<ListFilesystemVersionsRes, EndpointError> {
-        no()
-    }
-    async fn destroy_snapshots(
-        &self,
-        _: DestroySnapshotsReq,
-    ) -> Result<DestroySnapshotsRes, EndpointError> {
-        no()
-    }
-    async fn replication_cursor(
-        &self,
-        _: ReplicationCursorReq,
-    ) -> Result<ReplicationCursorRes, EndpointError> {
-        no()
-    }
-    async fn send_dry(&self, _: SendReq) -> Result<SendRes, EndpointError> {
-        no()
-    }
-    async fn send(&self, _: SendReq) -> Result<(SendRes, SendStream), EndpointError> {
-        no()
-    }
-    async fn send_completed(&self, _: SendCompletedReq) -> Result<SendCompletedRes, EndpointError> {
-        no()
-    }
-    async fn receive(&self, _: ReceiveReq, _: SendStream) -> Result<ReceiveRes, EndpointError> {
-        no()
-    }
-}
+impl Endpoint for Nothing {}
 
 fn folder() -> String {
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls").to_owned()

@@ -14,5 +14,7 @@ mod hostile;
 mod keepalive;
 mod life;
 mod log;
+#[path = "../log_lines/mod.rs"]
+mod log_lines;
 mod memory;
 mod replay;

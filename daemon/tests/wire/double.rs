@@ -10,10 +10,9 @@ use zrepl_daemon::endpoint::stream::{Producer, SendStream, Source};
 use zrepl_daemon::endpoint::{Endpoint, EndpointError, chain};
 use zrepl_daemon::transport::BoxFuture;
 use zrepl_proto::pdu::{
-    Creation, DestroySnapshotsReq, DestroySnapshotsRes, FilesystemVersion, GuaranteeKind,
-    ListFilesystemReq, ListFilesystemRes, ListFilesystemVersionsReq, ListFilesystemVersionsRes,
-    Protection, ReceiveReq, ReceiveRes, ReplicationCursorReq, ReplicationCursorRes,
-    SendCompletedReq, SendCompletedRes, SendReq, SendRes,
+    Creation, FilesystemVersion, GuaranteeKind, ListFilesystemReq, ListFilesystemRes,
+    ListFilesystemVersionsReq, ListFilesystemVersionsRes, Protection, ReceiveReq, ReceiveRes,
+    SendReq, SendRes,
 };
 
 /// What the endpoint does when asked for a stream.
@@ -163,10 +162,6 @@ pub(crate) async fn take(stream: SendStream) -> Received {
 
 #[tonic::async_trait]
 impl Endpoint for Double {
-    async fn wait_for_connectivity(&self) -> Result<(), EndpointError> {
-        Ok(())
-    }
-
     async fn list_filesystems(
         &self,
         _: ListFilesystemReq,
@@ -182,24 +177,6 @@ impl Endpoint for Double {
         Err(EndpointError::Failed(text))
     }
 
-    async fn destroy_snapshots(
-        &self,
-        _: DestroySnapshotsReq,
-    ) -> Result<DestroySnapshotsRes, EndpointError> {
-        Ok(DestroySnapshotsRes::default())
-    }
-
-    async fn replication_cursor(
-        &self,
-        _: ReplicationCursorReq,
-    ) -> Result<ReplicationCursorRes, EndpointError> {
-        Ok(ReplicationCursorRes::new(None))
-    }
-
-    async fn send_dry(&self, _: SendReq) -> Result<SendRes, EndpointError> {
-        Ok(SendRes::default())
-    }
-
     async fn send(&self, request: SendReq) -> Result<(SendRes, SendStream), EndpointError> {
         self.requests
             .lock()
@@ -212,10 +189,6 @@ impl Endpoint for Double {
             Sending::Panics => panic!("as told"),
         };
         Ok((SendRes::default(), stream(pieces, verdict)))
-    }
-
-    async fn send_completed(&self, _: SendCompletedReq) -> Result<SendCompletedRes, EndpointError> {
-        Ok(SendCompletedRes::default())
     }
 
     async fn receive(

@@ -8,7 +8,8 @@ mod exchange;
 mod hostile;
 mod hostile_server;
 mod intruders;
-mod log;
+#[path = "../log_lines/mod.rs"]
+mod log_lines;
 mod memory;
 mod peer;
 mod random_peer;

@@ -12,12 +12,7 @@ use zrepl_daemon::bandwidth::Limit;
 use zrepl_daemon::endpoint::stream::{Producer, SendStream, Source};
 use zrepl_daemon::endpoint::{Endpoint, EndpointError, chain};
 use zrepl_daemon::transport::BoxFuture;
-use zrepl_proto::pdu::{
-    DestroySnapshotsReq, DestroySnapshotsRes, ListFilesystemReq, ListFilesystemRes,
-    ListFilesystemVersionsReq, ListFilesystemVersionsRes, ReceiveReq, ReceiveRes,
-    ReplicationCursorReq, ReplicationCursorRes, SendCompletedReq, SendCompletedRes, SendReq,
-    SendRes,
-};
+use zrepl_proto::pdu::{ReceiveReq, ReceiveRes, SendReq, SendRes};
 
 /// What comes after the bytes of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,52 +189,12 @@ impl Scripted {
 
 #[tonic::async_trait]
 impl Endpoint for Scripted {
-    async fn wait_for_connectivity(&self) -> Result<(), EndpointError> {
-        Ok(())
-    }
-
-    async fn list_filesystems(
-        &self,
-        _: ListFilesystemReq,
-    ) -> Result<ListFilesystemRes, EndpointError> {
-        Ok(ListFilesystemRes::default())
-    }
-
-    async fn list_filesystem_versions(
-        &self,
-        _: ListFilesystemVersionsReq,
-    ) -> Result<ListFilesystemVersionsRes, EndpointError> {
-        Ok(ListFilesystemVersionsRes::default())
-    }
-
-    async fn destroy_snapshots(
-        &self,
-        _: DestroySnapshotsReq,
-    ) -> Result<DestroySnapshotsRes, EndpointError> {
-        Ok(DestroySnapshotsRes::default())
-    }
-
-    async fn replication_cursor(
-        &self,
-        _: ReplicationCursorReq,
-    ) -> Result<ReplicationCursorRes, EndpointError> {
-        Ok(ReplicationCursorRes::new(None))
-    }
-
-    async fn send_dry(&self, _: SendReq) -> Result<SendRes, EndpointError> {
-        Ok(SendRes::default())
-    }
-
     async fn send(&self, _: SendReq) -> Result<(SendRes, SendStream), EndpointError> {
         tokio::time::sleep(self.delay).await;
         match self.sending.clone() {
             Ok((answer, script)) => Ok((answer, script.stream())),
             Err(text) => Err(EndpointError::Failed(text)),
         }
-    }
-
-    async fn send_completed(&self, _: SendCompletedReq) -> Result<SendCompletedRes, EndpointError> {
-        Ok(SendCompletedRes::default())
     }
 
     async fn receive(

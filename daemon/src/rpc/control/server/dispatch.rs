@@ -104,7 +104,7 @@ where
             drop(begun);
             outcome.unwrap_or_else(|panic| {
                 let (identity, peer) = (&client.identity, &client.peer);
-                tracing::error!(%identity, peer, path, panic, "handler of a request panicked");
+                tracing::error!(client = %identity, %peer, path, panic, "handler of a request panicked");
                 let text = format!("internal error in the handler of {path}, see the daemon's log");
                 Ok(Status::unknown(text).into_http())
             })

@@ -1,4 +1,4 @@
-//! Log lines as people would read them, for tests on one thread.
+//! Log lines as people would read them, for tests on one thread. Several test programs share it.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
@@ -8,9 +8,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Lines of level info and above.
+/// Lines of all levels.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Log {
     /// Takes what is logged by this thread, until the guard is dropped.
@@ -21,7 +21,7 @@ impl Log {
     }
 
     /// Lines since this was asked last.
-    pub(crate) fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<(Level, String)> {
         std::mem::take(&mut *self.0.lock().expect("nobody panicked"))
     }
 }
@@ -44,7 +44,7 @@ impl Visit for Line {
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO && metadata.target().starts_with("zrepl")
+        metadata.target().starts_with("zrepl")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -56,9 +56,11 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
+        let level = *event.metadata().level();
+        let mut line = Line(level.to_string());
         event.record(&mut line);
-        self.0.lock().expect("nobody panicked").push(line.0);
+        let mut lines = self.0.lock().expect("nobody panicked");
+        lines.push((level, line.0));
     }
 
     fn enter(&self, _: &Id) {}
