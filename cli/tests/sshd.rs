@@ -7,15 +7,21 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 use zrepl_daemon::config::connection::Connect as ConnectConfig;
 use zrepl_daemon::config::job::JobConfig;
+use zrepl_daemon::endpoint::Endpoint;
+use zrepl_daemon::rpc::client::{self, RemoteEndpoint};
+use zrepl_daemon::rpc::{Client, Endpoints, server};
 use zrepl_daemon::transport::ssh::{SshConnector, wait_for_ended};
 use zrepl_daemon::transport::stdinserver::StdinserverListener;
 use zrepl_daemon::transport::{Connect, ConnectError, Listener, Wire};
+use zrepl_proto::pdu::ListFilesystemReq;
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -451,6 +457,47 @@ async fn what_is_missing_on_the_other_side_is_named() {
         sshd.process.wait().expect("ours");
         let text = chain(&sshd.failure("client").await);
         assert!(text.contains("Connection refused"), "{text}");
+    })
+    .await;
+}
+
+/// Knows nothing, and says so.
+#[derive(Debug)]
+struct Ignorant;
+
+impl Endpoint for Ignorant {}
+
+impl Endpoints for Ignorant {
+    fn endpoint(&self, client: &Client) -> Arc<dyn Endpoint> {
+        assert_eq!(client.identity.as_str(), "client1");
+        Arc::new(Self)
+    }
+}
+
+#[tokio::test]
+async fn control_and_data_connections_pass_through_ssh() {
+    in_time(async {
+        let sshd = Sshd::start();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(server::serve(
+            Box::new(sshd.listen()),
+            Arc::new(Ignorant),
+            server::Settings::new("sink"),
+            stop.clone(),
+        ));
+        let connect = Arc::new(sshd.connector());
+        let remote = RemoteEndpoint::new(connect, client::Settings::default(), stop.clone());
+        // A ping on either, each on an ssh of its own.
+        remote.wait_for_connectivity().await.expect("connected");
+        let error = remote.list_filesystems(ListFilesystemReq {}).await;
+        assert_eq!(
+            error.expect_err("it cannot").to_string(),
+            "this side of the replication does not do ListFilesystems"
+        );
+        drop(remote);
+        stop.cancel();
+        server.await.expect("no panic");
+        sshd.alone().await;
     })
     .await;
 }
