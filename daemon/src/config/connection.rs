@@ -46,7 +46,7 @@ section! {
         cert: FilePath = required,
         /// Its private key.
         key: FilePath = required,
-        /// The name that the server's certificate must have.
+        /// The name that the server's certificate must have among its subject alternative names.
         server_cn: String = required,
         /// Time allowed for connecting; 0 is without limit.
         dial_timeout: Timeout = default(Timeout::from_secs(10)),
