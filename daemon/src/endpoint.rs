@@ -4,6 +4,7 @@
 //! messages; see [`stream`].
 
 pub mod access;
+pub mod mark;
 pub mod placeholder;
 pub mod stream;
 pub mod zfs_stream;
