@@ -27,8 +27,8 @@ pub(super) fn version_at(name: &str, guid: u64, createtxg: u64) -> FilesystemVer
     }
 }
 
-/// The versions of `p/a` from short forms: `@1` is a snapshot, `@1 T1 T2` one with holds, `c1` and `t1` are cursors of `job`.
-/// Holds are `S` (step) and `L` (last received), of `job`, or of `other` in small letters; so are cursors, in capitals.
+/// The marks of `p/a` from short forms, a letter and the guid: `S4` is a step hold on `@4`, `L` a last-received hold, `C` a cursor, `T`
+/// a tentative one, all of `job`; in small letters they are of `other`.
 pub(super) fn inventory(marks: &str) -> Inventory {
     let mut versions: Vec<(FilesystemVersion, Vec<HoldTag>)> = Vec::new();
     for word in marks.split_whitespace() {
