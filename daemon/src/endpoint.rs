@@ -3,6 +3,9 @@
 //! Messages are those of the wire ([`zrepl_proto::pdu`]): they are the vocabulary that both sides share. Streams are not
 //! messages; see [`stream`].
 
+pub mod access;
+pub mod mark;
+pub mod placeholder;
 pub mod stream;
 pub mod zfs_stream;
 

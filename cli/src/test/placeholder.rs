@@ -3,14 +3,11 @@
 use std::io::Write;
 
 use anyhow::bail;
-use sha2::{Digest, Sha512_256};
 use zfs_safe::name::{DatasetPath, EntityName};
-use zfs_safe::property::{Property, PropertyName, Source};
+use zfs_safe::property::{Property, PropertyName};
+use zrepl_daemon::endpoint::placeholder::{PROPERTY, is_placeholder, local_value};
 
 use crate::args::Placeholder;
-
-/// The property by which placeholders are known.
-const PROPERTY: &str = "zrepl:placeholder";
 
 /// Prints a row per dataset. `--all` beats `--dataset`, as in zrepl 0.7.0.
 pub(crate) fn run(options: &Placeholder, out: &mut impl Write) -> anyhow::Result<()> {
@@ -50,31 +47,10 @@ fn report(rows: &[(String, Vec<Property>)], out: &mut impl Write) -> anyhow::Res
     Ok(())
 }
 
-/// The property's value if it was set on the dataset itself: neither inherited nor received ones count.
-fn local_value(properties: &[Property]) -> &str {
-    properties
-        .iter()
-        .find(|property| property.name.as_str() == PROPERTY && property.source == Source::Local)
-        .map_or("", |property| &property.value)
-}
-
-/// `on`, or what zrepl wrote before 0.1: the dataset's hashed name.
-fn is_placeholder(name: &str, local_value: &str) -> bool {
-    local_value == "on" || local_value == legacy_value(name)
-}
-
-fn legacy_value(name: &str) -> String {
-    use std::fmt::Write;
-    let mut hexadecimal = String::new();
-    for byte in Sha512_256::digest(name) {
-        // Writing to a string does not fail.
-        write!(hexadecimal, "{byte:02x}").ok();
-    }
-    hexadecimal
-}
-
 #[cfg(test)]
 mod tests {
+    use zfs_safe::property::Source;
+
     use super::*;
 
     fn property(value: &str, source: Source) -> Property {
@@ -117,8 +93,16 @@ mod tests {
     fn the_hashed_name_of_the_dataset_makes_a_placeholder_and_that_of_another_does_not() {
         // The example of FIPS 180-4 for SHA-512/256.
         let value = "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23";
-        assert!(is_placeholder("abc", value));
-        assert!(!is_placeholder("abd", value));
+        for (name, answer) in [("abc", "yes"), ("abd", "no")] {
+            let mut out = Vec::new();
+            let properties = vec![property(value, Source::Local)];
+            report(&[(name.to_owned(), properties)], &mut out).expect("written");
+            let text = String::from_utf8(out).expect("text");
+            assert!(
+                text.ends_with(&format!("\n{answer}\t{name}\t{value}\n")),
+                "{text}"
+            );
+        }
     }
 
     #[test]
