@@ -1,7 +1,9 @@
 //! What the tests of this part of the house share: versions, random histories, and a receiver that takes steps as ZFS does.
 
 use proptest::prelude::*;
+use zfs_safe::begin_record::ByteOrder;
 use zfs_safe::guid::Guid;
+use zfs_safe::resume_token::ResumeToken;
 use zfs_safe::version::Txg;
 use zrepl_proto::pdu::{Creation, VersionType};
 
@@ -111,4 +113,30 @@ pub(super) fn nonsense() -> impl Strategy<Value = Vec<Version>> {
         },
     );
     prop::collection::vec(any_version, 0..8)
+}
+
+/// A token of an interrupted receive of the snapshot `s…` with the guid `to`.
+pub(super) fn token(filesystem: &str, from: Option<u64>, to: u64) -> String {
+    token_with(filesystem, from, to, false)
+}
+
+/// The same, of a stream that may be raw.
+pub(super) fn token_with(filesystem: &str, from: Option<u64>, to: u64, raw: bool) -> String {
+    let token = ResumeToken {
+        to_guid: Guid::new(to),
+        from_guid: from.map(Guid::new),
+        object: 1,
+        offset: 0,
+        bytes: 4096,
+        to_name: format!("{filesystem}@s{to}"),
+        large_block: false,
+        embed: false,
+        compress: raw,
+        raw,
+        saved: false,
+        redact_snaps: None,
+        book_redact_snaps: None,
+        text: String::new(),
+    };
+    token.encode(ByteOrder::Little).expect("no NUL")
 }
