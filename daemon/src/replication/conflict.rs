@@ -30,7 +30,7 @@ pub enum Conflict {
     )]
     Diverged {
         /// The newest version that both have, as the sender calls it.
-        common: Version,
+        common: Box<Version>,
         /// What the sender has after it, oldest first.
         sender_only: Vec<Version>,
         /// The snapshots that the receiver has after it, oldest first: one at least.
@@ -115,7 +115,7 @@ mod tests {
     fn texts_are_those_of_zrepl() {
         // recorded in 06c1-diverged, where a line feed follows
         let diverged = Conflict::Diverged {
-            common: snapshot("e2", 2, 2),
+            common: Box::new(snapshot("e2", 2, 2)),
             sender_only: vec![snapshot("e3", 3, 3)],
             receiver_only: vec![snapshot("foreign", 4, 9)],
         };

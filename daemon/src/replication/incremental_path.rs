@@ -69,7 +69,7 @@ pub fn incremental_path(sender: History, receiver: History) -> Result<Incrementa
     let base = sender.0[in_sender].clone();
     if in_receiver + 1 < receiver.0.len() {
         return Err(Conflict::Diverged {
-            common: base,
+            common: Box::new(base),
             sender_only: sender.0[in_sender + 1..].to_vec(),
             receiver_only: receiver.0[in_receiver + 1..].to_vec(),
         });

@@ -131,7 +131,7 @@ mod tests {
                     receiver: vec![snapshot("a", 2, 1)],
                 },
                 Conflict::Diverged {
-                    common: snapshot("a", 1, 1),
+                    common: Box::new(snapshot("a", 1, 1)),
                     sender_only: vec![snapshot("b", 2, 2)],
                     receiver_only: vec![snapshot("b", 3, 2)],
                 },

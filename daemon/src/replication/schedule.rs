@@ -176,9 +176,9 @@ impl Schedule {
     }
 
     /// A filesystem is planned, or cannot be.
-    pub fn planned(&mut self, task: PlanTask, planned: Planned) {
+    pub fn planned(&mut self, PlanTask { filesystem }: PlanTask, planned: Planned) {
         self.free += 1;
-        let this = &mut self.filesystems[task.filesystem];
+        let this = &mut self.filesystems[filesystem];
         match planned {
             Planned::Failed { is_on_receiver } => {
                 this.state = State::PlanningFailed;
@@ -199,21 +199,20 @@ impl Schedule {
             } => {
                 this.targets = targets;
                 this.state = State::WaitingForParents;
-                self.try_release(task.filesystem);
+                self.try_release(filesystem);
                 return;
             }
             Planned::Steps { targets, .. } => {
                 this.targets = targets;
                 this.presence = Presence::Present;
-                self.enqueue_step(task.filesystem, 0);
+                self.enqueue_step(filesystem, 0);
             }
         }
-        self.tell_descendants(task.filesystem);
+        self.tell_descendants(filesystem);
     }
 
     /// A step is done.
-    pub fn step_finished(&mut self, task: StepTask) {
-        let StepTask { filesystem, step } = task;
+    pub fn step_finished(&mut self, StepTask { filesystem, step }: StepTask) {
         self.free += 1;
         let this = &mut self.filesystems[filesystem];
         this.presence = Presence::Present;
@@ -228,8 +227,7 @@ impl Schedule {
     }
 
     /// A step failed.
-    pub fn step_failed(&mut self, task: StepTask) {
-        let StepTask { filesystem, step } = task;
+    pub fn step_failed(&mut self, StepTask { filesystem, step }: StepTask) {
         self.free += 1;
         let this = &mut self.filesystems[filesystem];
         this.state = State::StepFailed { step };

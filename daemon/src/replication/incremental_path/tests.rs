@@ -19,10 +19,9 @@ fn list(words: &str) -> Vec<Version> {
             let (name, guid) = word.split_once('=').unwrap_or((word, &word[1..]));
             let txg = name[1..].parse().expect("a number");
             let guid = guid.parse().expect("a number");
-            if name.starts_with('@') {
-                snapshot(&name[1..], guid, txg)
-            } else {
-                bookmark(&name[1..], guid, txg)
+            match name.strip_prefix('@') {
+                Some(snapshot_name) => snapshot(snapshot_name, guid, txg),
+                None => bookmark(&name[1..], guid, txg),
             }
         })
         .collect()
@@ -143,7 +142,7 @@ proptest! {
                 let Err(Conflict::Diverged { common, sender_only, receiver_only }) = found else {
                     return Err(TestCaseError::fail("not diverged"));
                 };
-                prop_assert_eq!(&common, &ancestor);
+                prop_assert_eq!(&*common, &ancestor);
                 prop_assert!(!receiver_only.is_empty());
                 let ours: Vec<Guid> = sides.sender.iter().map(Version::guid).collect();
                 prop_assert!(receiver_only.iter().all(|it| !ours.contains(&it.guid())));

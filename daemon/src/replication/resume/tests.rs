@@ -88,25 +88,25 @@ fn a_token_that_cannot_be_used_is_discarded_with_a_reason() {
         (
             &incremental,
             std::slice::from_ref(&one),
-            &[one.clone()],
+            std::slice::from_ref(&one),
             "its `toguid` = 2 is not found on the sender (`toname` = \"p/a@s2\")",
         ),
         (
             &incremental,
             &[one.clone(), bookmark("2", 2, 2)],
-            &[one.clone()],
+            std::slice::from_ref(&one),
             "its `toguid` = 2 is not found on the sender (`toname` = \"p/a@s2\")",
         ),
         (
             &incremental,
             std::slice::from_ref(&two),
-            &[one.clone()],
+            std::slice::from_ref(&one),
             "its `fromguid` = 1 is not found on the sender",
         ),
         (
             &incremental,
             &[snapshot("1", 1, 5), two.clone()],
-            &[one.clone()],
+            std::slice::from_ref(&one),
             "its base @1 is not older than its target @2",
         ),
         (
@@ -130,7 +130,7 @@ fn a_token_that_cannot_be_used_is_discarded_with_a_reason() {
         (
             &full,
             &both,
-            &[nine.clone()],
+            std::slice::from_ref(&nine),
             "its base is not the receiver's newest snapshot @9",
         ),
     ];
