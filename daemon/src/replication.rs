@@ -3,9 +3,10 @@
 //! as the daemon that carries it out. Two promises hold for every plan: guids decide what is the same, names never do; and
 //! no step needs anything to be destroyed on the receiver.
 //!
+//! A module uses only those to the right of it:
+//!
 //! ```text
-//! schedule ─► (plan a filesystem) ─► plan ─► resume ─► resolution ─► incremental_path ─► step ─► version
-//!    └──────► (do a step)                                  attempt: what follows when not all went well
+//! schedule ─► plan ─► attempt, resume, resolution, incremental_path ─► conflict, step ─► version
 //! ```
 
 pub mod attempt;

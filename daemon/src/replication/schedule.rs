@@ -44,6 +44,7 @@ struct Filesystem {
 enum Presence {
     NotYet,
     Present,
+    /// It failed by itself before it was there.
     Failed,
 }
 
@@ -267,14 +268,13 @@ impl Schedule {
         }
         let ancestors = || this.ancestors.iter().map(|&it| &self.filesystems[it]);
         let failed: Vec<_> = ancestors()
-            .filter(|it| it.presence == Presence::Failed && !it.failed_by_parents())
+            .filter(|it| it.presence == Presence::Failed)
             .map(|it| it.path.clone())
             .collect();
         if !failed.is_empty() {
-            let this = &mut self.filesystems[filesystem];
-            this.state = State::ParentsFailed(ParentsFailed { parents: failed });
-            this.presence = Presence::Failed;
-            self.tell_descendants(filesystem);
+            // Its own children need not be told: they have the parent that failed in common.
+            self.filesystems[filesystem].state =
+                State::ParentsFailed(ParentsFailed { parents: failed });
         } else if ancestors().all(|it| it.presence == Presence::Present) {
             self.enqueue_step(filesystem, 0);
         }
@@ -296,12 +296,6 @@ fn ancestors(path: &DatasetPath, positions: &BTreeMap<DatasetPath, usize>) -> Ve
 fn join(paths: &[DatasetPath]) -> String {
     let paths: Vec<_> = paths.iter().map(DatasetPath::as_str).collect();
     paths.join(" ")
-}
-
-impl Filesystem {
-    fn failed_by_parents(&self) -> bool {
-        matches!(self.state, State::ParentsFailed(_))
-    }
 }
 
 impl State {
