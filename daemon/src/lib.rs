@@ -1,7 +1,7 @@
 //! The zrepl daemon: so far, everything it decides, and how the two sides talk. A module uses only those to the right of it:
 //!
 //! ```text
-//! rpc ─► endpoint ─► bandwidth, transport ─► config ─► hook, snapshot, prune ─► filter, name ─► interval, go_duration, go_regex
+//! rpc, replication ─► endpoint ─► bandwidth, transport ─► config ─► hook, snapshot, prune ─► filter, name ─► interval, go_duration, go_regex
 //! ```
 //!
 //! But `config` also reads addresses of clients and certificates with the two parts of `transport` that know no sockets, `ip_map`
@@ -23,6 +23,7 @@ pub mod hook;
 pub mod interval;
 pub mod name;
 pub mod prune;
+pub mod replication;
 pub mod rpc;
 pub mod snapshot;
 pub mod transport;
