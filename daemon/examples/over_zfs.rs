@@ -44,6 +44,8 @@ zfs create src/fs
 zfs create -V 8M src/volume
 zfs create -o encryption=on -o keyformat=raw -o keylocation=file:///tmp/over_zfs/key src/encrypted
 for fs in fs encrypted; do head -c 3000000 /dev/urandom > /tmp/over_zfs/src/$fs/one; done
+zfs create src/large
+head -c 8000000 /dev/urandom > /tmp/over_zfs/src/large/one
 zfs snapshot -r src@1
 for fs in fs encrypted; do head -c 300001 /dev/urandom > /tmp/over_zfs/src/$fs/two; done
 zfs snapshot -r src@2
@@ -103,6 +105,12 @@ async fn run() -> Result<()> {
             }
             cut_and_resume(&pair, &format!("dst/{backend}/{kind}")).await?;
             println!("{backend} {kind}: cut, and resumed ... ok");
+            if backend == "cli" {
+                sender_killed(&pair, &format!("dst/{backend}/{kind}")).await?;
+                println!(
+                    "{backend} {kind}: a send that was killed is no success, and is resumed ... ok"
+                );
+            }
             refused(&pair, &format!("dst/{backend}/{kind}")).await?;
             println!("{backend} {kind}: errors of ZFS arrive ... ok");
             pair.close().await?;
@@ -151,6 +159,68 @@ async fn cut_and_resume(pair: &Pair, parent: &str) -> Result<()> {
     again.receive.clear_resume_token = false;
     again.run(&pair.local, &pair.remote).await?;
     Ok(())
+}
+
+/// A zfs send that dies closes its pipe like one that has finished (zrepl 0.7.0 takes it for one). The receiver must not. The
+/// filesystem is larger than all the pipes on the way, or the send would be over before it is killed.
+async fn sender_killed(pair: &Pair, parent: &str) -> Result<()> {
+    let target = format!("{parent}/killed");
+    let step = Step::full("src/large", &target, "1")?;
+    let (_, mut stream) = pair.local.send(step.send).await?;
+    let limit = TokenBucket::with(1 << 20, 1);
+    stream.limits.push(Arc::new(Limit::from(limit)));
+    let moved = stream.moved.clone();
+    let killing = async {
+        while moved.get() < 1 << 20 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        kill_senders()
+    };
+    let (received, killed) = tokio::join!(pair.remote.receive(step.receive, stream), killing);
+    ensure(killed? == 1, "no zfs send, or more than one, was running")?;
+    let Err(error) = received else {
+        return Err("a send that was killed was confirmed".into());
+    };
+    let text = chain(&error);
+    ensure(
+        matches!(&error, EndpointError::Failed(_)) && text.contains("src/large@1"),
+        &format!("killed: {error:?}"),
+    )?;
+    println!("  the sender says: {text}");
+    ensure(
+        shell(&format!("zfs list -H -o name {target}@1")).is_err(),
+        "the snapshot of a killed send exists",
+    )?;
+    let token = shell(&format!(
+        "zfs get -H -o value receive_resume_token {target}"
+    ))?;
+    ResumeToken::decode(&token)?;
+    let mut again = Step::full("src/large", &target, "1")?;
+    again.send.resume_token = token;
+    again.receive.clear_resume_token = false;
+    again.run(&pair.local, &pair.remote).await
+}
+
+/// Kills what runs `zfs send`, and says how many there were.
+fn kill_senders() -> Result<usize> {
+    let mut killed = 0;
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let id = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        let Some(id) = id.and_then(rustix::process::Pid::from_raw) else {
+            continue;
+        };
+        // It may be gone by now; then it is not the one.
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+        if words[0].ends_with(b"zfs") && words.get(1) == Some(&&b"send"[..]) {
+            rustix::process::kill_process(id, rustix::process::Signal::KILL)?;
+            killed += 1;
+        }
+    }
+    Ok(killed)
 }
 
 /// What ZFS says reaches the other side as its text.

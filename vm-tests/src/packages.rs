@@ -21,8 +21,8 @@ pub(crate) enum Purpose {
 
 const FOR_GUESTS: &[&str] = &["qemu-system-x86", "mmdebstrap", "binutils"];
 const FOR_BUILD: &[&str] = &["libzfslinux-dev", "libclang-dev", "pkg-config"];
-/// zrepl's tests start a server of their own on the loopback interface.
-const FOR_UNIT_TESTS: &[&str] = &["openssh-client", SSH_SERVER];
+/// zrepl's tests start a server of their own on the loopback interface, and speak TLS with another implementation.
+const FOR_UNIT_TESTS: &[&str] = &["openssh-client", SSH_SERVER, "openssl"];
 
 const SSH_SERVER: &str = "openssh-server";
 /// While it exists, Debian's units and scripts do not start an ssh server, neither now nor at boot.
