@@ -119,15 +119,3 @@ impl EndpointError {
         matches!(self, Self::Unreachable { .. })
     }
 }
-
-/// An error with its causes, in one line.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

@@ -7,10 +7,11 @@
 //! But `config` also reads addresses of clients and certificates with the two parts of `transport` that know no sockets, `ip_map`
 //! and `tls::files`.
 //!
-//! `version`, `zfs_backend` and `environment` stand by themselves: which build this is, how it reaches ZFS, and what the
-//! environment changes.
+//! `version`, `zfs_backend`, `environment` and `causes` stand by themselves: which build this is, how it reaches ZFS, what the
+//! environment changes, and errors in one line.
 
 pub mod bandwidth;
+pub mod causes;
 pub mod config;
 #[cfg(test)]
 mod cpu_time;

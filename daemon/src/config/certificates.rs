@@ -76,7 +76,7 @@ fn check(
     mut note: impl FnMut(Severity, &str, String),
 ) {
     if let Err(error) = tls_files::load_authorities(ca.as_path()) {
-        note(Severity::Error, "ca", super::decode::with_causes(&error));
+        note(Severity::Error, "ca", crate::causes::chain(&error));
     }
     match tls_files::load_identity(cert.as_path(), key.as_path()) {
         Ok(identity) => {
@@ -100,7 +100,7 @@ fn check(
             } else {
                 "cert"
             };
-            note(Severity::Error, blamed, super::decode::with_causes(&error));
+            note(Severity::Error, blamed, crate::causes::chain(&error));
         }
     }
     if let Some(message) = exposed(key.as_path()) {

@@ -3,10 +3,11 @@
 use super::decode::declare::{kinds, notation, section};
 use super::decode::node::{Kind, Node, Position};
 use super::decode::schema::{self, Definitions, Json};
-use super::decode::{Reading, Value, map_entries, text, with_causes};
+use super::decode::{Reading, Value, map_entries, text};
 use super::value::host_port::HostPort;
 use super::value::integer::Port;
 use super::value::path::FilePath;
+use crate::causes::chain;
 use crate::go_duration::Timeout;
 use crate::name::client_identity::ClientIdentity;
 use crate::transport::ip_map::{ClientMap, Entry};
@@ -217,7 +218,7 @@ impl Value for ClientMap {
             match Entry::new(address, &identity) {
                 Ok(entry) => Some(entry),
                 Err(error) => {
-                    cx.error(entry.key.at, with_causes(&error));
+                    cx.error(entry.key.at, chain(&error));
                     None
                 }
             }
@@ -225,7 +226,7 @@ impl Value for ClientMap {
         match Self::from_entries(entries) {
             Ok(map) => Some(map),
             Err(error) => {
-                cx.error(key_place(node, &error.key), with_causes(&error));
+                cx.error(key_place(node, &error.key), chain(&error));
                 None
             }
         }

@@ -16,7 +16,7 @@ mod value;
 pub(crate) use reading::{Marks, Reading};
 pub(crate) use section::{Fields, read_section};
 pub(crate) use value::{
-    items, map_entries, parsed, read_type, read_word, text, type_text, unquoted, with_causes,
+    items, map_entries, parsed, read_type, read_word, text, type_text, unquoted,
 };
 
 use node::Node;

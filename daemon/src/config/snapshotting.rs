@@ -7,8 +7,9 @@ use serde::Serialize;
 use super::decode::declare::{kinds, notation, section};
 use super::decode::node::Node;
 use super::decode::schema::{self, Definitions, Json, Key};
-use super::decode::{Fields, Reading, Section, Value, text, with_causes};
+use super::decode::{Fields, Reading, Section, Value, text};
 use super::value::path::ProgramPath;
+use crate::causes::chain;
 use crate::filter::FilesystemFilter;
 use crate::go_duration::PositiveDuration;
 use crate::hook::dsn::{MysqlDsn, PostgresDsn};
@@ -210,7 +211,7 @@ fn naming(
                 NamingKey::TimestampFormat => "timestamp_format",
                 NamingKey::TimestampLocation => "timestamp_location",
             };
-            cx.under(key, |cx| cx.error(fields.at(key), with_causes(&error)));
+            cx.under(key, |cx| cx.error(fields.at(key), chain(&error)));
             None
         }
     }

@@ -10,9 +10,9 @@ use tokio::task::spawn_blocking;
 use zfs_safe::begin_record::{BeginRecord, BeginRecordError};
 use zfs_safe::stream::{ReceiveReport, ReceiveStream, StreamError as ZfsStreamError};
 
-use super::chain;
 use super::stream::{LocalStream, MoveError, Producer, SendStream, Source, StreamError};
 use crate::bandwidth::pay;
+use crate::causes::chain;
 use crate::transport::BoxFuture;
 
 /// A running send, as a stream for an endpoint. Dropping it ends the send.

@@ -20,7 +20,7 @@ use super::data::{ConnectionError, Patience};
 use super::handshake::{self, HandshakeError};
 use super::metrics::{Metrics, Plane, Refusal};
 use super::{Client, Endpoints};
-use crate::endpoint::chain;
+use crate::causes::chain;
 use crate::name::client_identity::ClientIdentity;
 use crate::transport::{Incoming, Listener, Peer, RefusedPeer, Wire};
 

@@ -6,6 +6,7 @@ use rustls::NoKeyLog;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::causes::chain;
 use crate::config::parse;
 
 /// The `connect` section that this JSON is.
@@ -39,17 +40,6 @@ pub(super) fn shared() -> Shared {
 pub(super) fn bound(listener: &dyn Listener) -> SocketAddr {
     let (_, address) = listener.address().split_once("://").expect("has a scheme");
     address.parse().expect("an address")
-}
-
-/// An error with all its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The next peer, with what its handshake came to.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use zrepl_daemon::endpoint::{EndpointError, chain};
+use zrepl_daemon::causes::chain;
+use zrepl_daemon::endpoint::EndpointError;
 use zrepl_daemon::rpc::control::client::ControlClient;
 use zrepl_daemon::rpc::handshake::Settings;
 use zrepl_proto::extension::Extensions;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use zrepl_daemon::endpoint::chain;
+use zrepl_daemon::causes::chain;
 use zrepl_daemon::rpc::control::client::ControlClient;
 use zrepl_daemon::rpc::handshake::Settings;
 

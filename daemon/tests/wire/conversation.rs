@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use tokio::task::JoinHandle;
-use zrepl_daemon::endpoint::{EndpointError, chain};
+use zrepl_daemon::causes::chain;
+use zrepl_daemon::endpoint::EndpointError;
 use zrepl_daemon::rpc::data::client::{self, Dialled};
 use zrepl_daemon::rpc::data::connection::Connection;
 use zrepl_daemon::rpc::data::server::Served;

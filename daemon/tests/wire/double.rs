@@ -6,8 +6,9 @@ use std::thread::JoinHandle;
 
 use sha2::{Digest as _, Sha256};
 use tokio::net::unix::pipe;
+use zrepl_daemon::causes::chain;
 use zrepl_daemon::endpoint::stream::{Producer, SendStream, Source};
-use zrepl_daemon::endpoint::{Endpoint, EndpointError, chain};
+use zrepl_daemon::endpoint::{Endpoint, EndpointError};
 use zrepl_daemon::transport::BoxFuture;
 use zrepl_proto::pdu::{
     Creation, FilesystemVersion, GuaranteeKind, ListFilesystemReq, ListFilesystemRes,

@@ -220,7 +220,7 @@ async fn a_confirmation_before_the_end_of_the_stream_is_not_believed() {
     let error = client::receive(connection, &request, stream, &dialled)
         .await
         .unwrap_err();
-    let text = zrepl_daemon::endpoint::chain(&error);
+    let text = zrepl_daemon::causes::chain(&error);
     assert!(text.contains("receiver answered before it had the whole stream"));
     assert!(!error.is_temporary());
 }

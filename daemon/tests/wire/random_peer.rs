@@ -260,7 +260,7 @@ async fn with_server(seed: u64, number: usize) -> bool {
         }
     }
     if let Err(error) = &served.result {
-        let text = zrepl_daemon::endpoint::chain(error);
+        let text = zrepl_daemon::causes::chain(error);
         assert!(!text.is_empty() && text.len() < 70_000, "{context}");
     }
     let whole = endpoint.taken().iter().any(|taken| taken.whole);

@@ -199,7 +199,7 @@ fn line(recording: &Recording, outcome: Option<&Outcome>) -> String {
             taken.bytes.len(),
             taken.failure.as_deref().unwrap_or("whole"),
         ),
-        Some(Outcome::Error(error)) => zrepl_daemon::endpoint::chain(error).replace('\n', " "),
+        Some(Outcome::Error(error)) => zrepl_daemon::causes::chain(error).replace('\n', " "),
     };
     format!(
         "client {:45} {:10} {outcome:.120}",

@@ -123,7 +123,7 @@ fn line(recording: &Recording, played: &Played) -> String {
     let bytes = |said: &Said| said.stream().map_or(0, |stream| stream.body.len());
     let outcome = match &played.served.result {
         Ok(()) => "done".to_owned(),
-        Err(error) => zrepl_daemon::endpoint::chain(error).replace('\n', " "),
+        Err(error) => zrepl_daemon::causes::chain(error).replace('\n', " "),
     };
     format!(
         "server {:45} {:10} in {:>8} out {:>8}  {outcome:.100}",

@@ -9,8 +9,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use zrepl_daemon::bandwidth::Limit;
+use zrepl_daemon::causes::chain;
 use zrepl_daemon::endpoint::stream::{Producer, SendStream, Source};
-use zrepl_daemon::endpoint::{Endpoint, EndpointError, chain};
+use zrepl_daemon::endpoint::{Endpoint, EndpointError};
 use zrepl_daemon::transport::BoxFuture;
 use zrepl_proto::pdu::{ReceiveReq, ReceiveRes, SendReq, SendRes};
 

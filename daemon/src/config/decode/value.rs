@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::node::{Entry, Kind, Node, shortened};
 use super::schema::{self, Definitions, Json};
 use super::{Reading, TYPE, Value};
+use crate::causes::chain;
 use crate::config::problem::closest;
 use crate::go_regex::GoRegex;
 
@@ -86,22 +87,10 @@ where
     match text(node, cx)?.parse() {
         Ok(value) => Some(value),
         Err(error) => {
-            cx.error(node.at, with_causes(&error));
+            cx.error(node.at, chain(&error));
             None
         }
     }
-}
-
-/// An error with all its causes on one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The items of a list; null is an empty one.
@@ -243,7 +232,7 @@ impl Value for GoRegex {
         match cx.compile(&written) {
             Ok(regex) => Some(regex),
             Err(error) => {
-                cx.error(node.at, with_causes(&error));
+                cx.error(node.at, chain(&error));
                 None
             }
         }

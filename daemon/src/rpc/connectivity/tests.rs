@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use tokio::time::Instant;
 
 use super::*;
-use crate::endpoint::chain;
+use crate::causes::chain;
 
 type Answer = Box<dyn Fn(usize, &str) -> Option<Result<String, EndpointError>> + Send + Sync>;
 

@@ -23,7 +23,7 @@ use tonic::codegen::StdError;
 use self::dispatch::Dispatch;
 use super::MAX_FRAME_LEN;
 use super::stream::{ControlStream, Ending};
-use crate::endpoint::chain;
+use crate::causes::chain;
 use crate::rpc::{Client, Endpoints};
 use crate::transport::Wire;
 

@@ -128,7 +128,7 @@ pub async fn receive(
     let failure = match &answer {
         Ok(Answer::Ok(_)) => None,
         Ok(Answer::Failed(text)) => Some(io::Error::other(format!("receiver failed: {text}"))),
-        Err(error) => Some(io::Error::other(crate::endpoint::chain(error))),
+        Err(error) => Some(io::Error::other(crate::causes::chain(error))),
     };
     let whole = failure.is_none() && matches!(sent, Some(Outcome::Complete));
     connection

@@ -29,7 +29,7 @@ impl Keeper {
         let _ = self.stop.send(());
         let (output, result) = self.task.await.ok()?;
         if let Err(error) = result {
-            tracing::debug!(error = %crate::endpoint::chain(&error), "heartbeats ended");
+            tracing::debug!(error = %crate::causes::chain(&error), "heartbeats ended");
         }
         Some(output)
     }

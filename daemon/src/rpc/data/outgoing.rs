@@ -8,7 +8,7 @@ use tokio::net::unix::pipe;
 use super::pump::{self, Moved};
 use super::{ConnectionError, Output};
 use crate::bandwidth::Limit;
-use crate::endpoint::chain;
+use crate::causes::chain;
 use crate::endpoint::stream::{
     Counter, LocalStream, MoveError, Producer, RemoteStream, SendStream, Source,
 };

@@ -20,8 +20,9 @@ use super::input::{StreamPiece, StreamPosition};
 use super::outgoing::{self, Outcome, Outgoing};
 use super::remote_stream::{ArrivingStream, Owner, Rest, Returned};
 use super::{ConnectionError, Input, Output, Patience};
+use crate::causes::chain;
 use crate::endpoint::stream::SendStream;
-use crate::endpoint::{Endpoint, EndpointError, chain};
+use crate::endpoint::{Endpoint, EndpointError};
 use crate::rpc::metrics::{Direction, Metrics};
 
 /// What a connection came to, for the log.

@@ -143,7 +143,7 @@ async fn garbage_is_shown() {
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.9\r\n"] {
         let error = error_of(garbage).await;
         assert!(error.is_permanent() && !error.is_timeout());
-        let text = crate::endpoint::chain(&error);
+        let text = crate::causes::chain(&error);
         let start = String::from_utf8_lossy(&garbage[..8]).into_owned();
         assert!(text.contains(&start), "{text}");
     }
@@ -157,7 +157,7 @@ async fn another_version_is_refused_after_the_exchange() {
     let error = result.unwrap_err();
     assert!(error.is_permanent());
     assert_eq!(
-        crate::endpoint::chain(&error),
+        crate::causes::chain(&error),
         "peer's banner is not accepted: protocol versions do not match: ours is 7, theirs is 6"
     );
     drop(wire);
@@ -217,7 +217,7 @@ async fn an_unknown_label_is_shown() {
     label[0] = b'Z';
     let error = error_of(&[&GO_BANNER[..], &label].concat()).await;
     assert!(error.is_permanent());
-    let text = crate::endpoint::chain(&error);
+    let text = crate::causes::chain(&error);
     assert!(text.contains("\"Zrepl_control\""), "{text}");
 }
 

@@ -3,8 +3,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::causes::chain;
 use crate::config::connection::{Connect as ConnectSection, Serve};
-use crate::transport::tests::{admitted, chain, connect_section, serve_section};
+use crate::transport::tests::{admitted, connect_section, serve_section};
 
 fn connector(name: &str, dial_timeout: &str, listeners: &LocalListeners) -> LocalConnector {
     let json = format!(

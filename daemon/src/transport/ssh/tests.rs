@@ -1,6 +1,5 @@
 //! Stand-ins for ssh: shell scripts that write down how they were called and then do one thing.
 
-use std::error::Error;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -8,6 +7,7 @@ use rustix::process::Pid;
 use tempfile::TempDir;
 
 use super::*;
+use crate::causes::chain;
 use crate::config::connection::Connect as ConnectConfig;
 use crate::config::job::JobConfig;
 
@@ -95,12 +95,6 @@ fn connector(ssh_command: &str, dial_timeout: &str) -> SshConnector {
         },
         _ => panic!("not push"),
     }
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let texts: Vec<_> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! The other process as Go's `zrepl stdinserver` behaves, and as it should not.
 
-use std::error::Error;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -16,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zrepl_proto::netssh::Message;
 
 use super::*;
+use crate::causes::chain;
 use crate::transport::{RefusedPeer, Wire};
 
 mod files;
@@ -59,12 +59,6 @@ impl Sockets {
     async fn accept(&mut self) -> Incoming {
         self.listener.accept().await.expect("a peer")
     }
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let texts: Vec<_> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 /// Passes descriptors as go-netssh does: all of them with one byte.

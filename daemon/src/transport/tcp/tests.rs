@@ -4,8 +4,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
+use crate::causes::chain;
 use crate::config::connection::{Connect as ConnectSection, Serve};
-use crate::transport::tests::{admitted, chain, connect_section, serve_section};
+use crate::transport::tests::{admitted, connect_section, serve_section};
 
 fn listener(listen: &str, clients: &str) -> TcpListener {
     let json = format!("{{type: tcp, listen: '{listen}', clients: {clients}}}");

@@ -10,8 +10,9 @@ use tokio::net::TcpStream;
 
 use super::key_log::KeyLogFile;
 use super::*;
+use crate::causes::chain;
 use crate::config::connection::{Connect as ConnectSection, Serve};
-use crate::transport::tests::{admitted, chain, connect_section, serve_section};
+use crate::transport::tests::{admitted, connect_section, serve_section};
 use crate::transport::{Connect, ConnectError, RefusedPeer, Wire};
 
 const SERVER: &str = "server.example.com";

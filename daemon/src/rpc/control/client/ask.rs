@@ -13,7 +13,7 @@ use tonic::{Code, Status, TimeoutExpired};
 
 use super::dial::{Connection, Spent};
 use super::{Answer, Request};
-use crate::endpoint::chain;
+use crate::causes::chain;
 use crate::rpc::control::MAX_MESSAGE_LEN;
 
 /// One of the seven.

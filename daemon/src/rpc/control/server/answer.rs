@@ -16,7 +16,8 @@ use zrepl_proto::pdu::{
     SendRes,
 };
 
-use crate::endpoint::{Endpoint, EndpointError, chain};
+use crate::causes::chain;
+use crate::endpoint::{Endpoint, EndpointError};
 
 /// The longest text of an error. On the wire every byte can take three, in a header: our clients take 1 MiB, Go's 16.
 const MAX_ERROR_LEN: usize = 32 << 10;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::transport::tests::chain;
+use crate::causes::chain;
 
 fn bind(address: &str, freebind: bool) -> Result<ListeningSocket, String> {
     let address: HostPort = address.parse().expect("an address");
