@@ -4,8 +4,11 @@
 //! messages; see [`stream`].
 
 pub mod access;
+pub mod local_zfs;
 pub mod mark;
 pub mod placeholder;
+pub mod receiver;
+pub mod sender;
 pub mod stream;
 pub mod zfs_stream;
 

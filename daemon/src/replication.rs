@@ -11,8 +11,10 @@
 
 pub mod attempt;
 pub mod conflict;
+pub mod driver;
 pub mod incremental_path;
 pub mod plan;
+pub mod report;
 pub mod resolution;
 pub mod resume;
 pub mod schedule;

@@ -16,6 +16,7 @@ pub mod base;
 pub mod guarantee;
 mod inventory;
 mod job_id;
+pub mod memory;
 pub mod name;
 pub mod stale;
 
@@ -100,6 +101,29 @@ pub enum MarkError {
         /// The bookmark.
         version: VersionName,
     },
+}
+
+impl Change {
+    /// The full name of the snapshot or bookmark that is changed.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Bookmark(request) => request.bookmark.to_string(),
+            Self::DestroyBookmark(bookmark) => bookmark.to_string(),
+            Self::Hold(hold) | Self::Release(hold) => hold.snapshot.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bookmark(request) => write!(f, "bookmark {}", request.bookmark),
+            Self::DestroyBookmark(bookmark) => write!(f, "bookmark {bookmark}"),
+            Self::Hold(hold) | Self::Release(hold) => {
+                write!(f, "hold \"{}\" on {}", hold.tag, hold.snapshot)
+            }
+        }
+    }
 }
 
 impl MarkKind {

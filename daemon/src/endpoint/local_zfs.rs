@@ -1,0 +1,132 @@
+//! ZFS of this host, as all endpoints and jobs of one daemon share it: one group commit, so that what they change together waits
+//! for one transaction group; one memory of listings; one memory of marks. Calls to ZFS block, so they run on threads of their own.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::task::spawn_blocking;
+use zfs_safe::group_commit::GroupCommit;
+use zfs_safe::name::DatasetPath;
+use zfs_safe::version::FilesystemVersion;
+use zfs_safe::version_memory::VersionMemory;
+use zfs_safe::zfs::Zfs;
+use zfs_safe::{Outcome, ZfsError};
+
+use super::mark::memory::MarkMemory;
+use super::mark::{Change, Inventory};
+
+/// A handle; clones share everything.
+#[derive(Clone, Debug)]
+pub struct LocalZfs(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    commit: GroupCommit,
+    versions: VersionMemory,
+    marks: MarkMemory,
+}
+
+impl LocalZfs {
+    /// Shares `zfs`. Fails if the kernel module does not tell its version.
+    pub fn new(zfs: Arc<dyn Zfs>) -> zfs_safe::Result<Self> {
+        Ok(Self(Arc::new(Shared {
+            versions: VersionMemory::new(Arc::clone(&zfs))?,
+            commit: GroupCommit::new(zfs),
+            marks: MarkMemory::default(),
+        })))
+    }
+
+    /// Everything that is neither joined nor remembered.
+    pub fn zfs(&self) -> &dyn Zfs {
+        &**self.0.commit.zfs()
+    }
+
+    /// Changes that are joined with those of others.
+    pub fn commit(&self) -> &GroupCommit {
+        &self.0.commit
+    }
+
+    /// Listings of versions that are remembered.
+    pub fn memory(&self) -> &VersionMemory {
+        &self.0.versions
+    }
+
+    /// Snapshots and bookmarks of a dataset, in history order, through the memory. Blocks.
+    pub fn versions(&self, dataset: &DatasetPath) -> zfs_safe::Result<Vec<FilesystemVersion>> {
+        self.0.versions.versions(dataset, SystemTime::now())
+    }
+
+    /// What is marked on a dataset whose versions are these. Blocks, the first time for a dataset.
+    pub fn inventory(
+        &self,
+        dataset: &DatasetPath,
+        versions: &[FilesystemVersion],
+    ) -> zfs_safe::Result<Inventory> {
+        self.0.marks.inventory(self.zfs(), dataset, versions)
+    }
+
+    /// Makes marks, all of them before it returns. The first one that fails is the error. Blocks for a transaction group.
+    pub fn make_marks(&self, changes: Vec<Change>) -> Result<(), ZfsError> {
+        let outcomes = self.0.marks.apply(&self.0.commit, changes);
+        outcomes
+            .into_iter()
+            .find_map(|(change, outcome)| not_made(&change, outcome))
+            .map_or(Ok(()), Err)
+    }
+
+    /// Removes marks. Whatever fails is logged, forgotten and found again in the next round. Blocks for a transaction group.
+    pub fn remove_marks(&self, changes: Vec<Change>) {
+        for (change, outcome) in self.0.marks.apply(&self.0.commit, changes) {
+            match outcome {
+                Outcome::Failed(error) => {
+                    tracing::error!(abstraction = %change, err = %error, "cannot destroy abstraction");
+                }
+                Outcome::NotTried => {
+                    tracing::error!(abstraction = %change, "cannot destroy abstraction: not tried");
+                }
+                Outcome::Done => tracing::info!(abstraction = %change, "destroyed abstraction"),
+                Outcome::AlreadyDone | Outcome::Missing => {}
+            }
+        }
+    }
+
+    /// Forgets which marks a dataset has; they are read anew when next asked for.
+    pub fn forget_marks(&self, dataset: &DatasetPath) {
+        self.0.marks.forget(dataset);
+    }
+
+    /// Runs something that blocks. It runs to its end even if nobody waits for it any more.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let this = self.clone();
+        match spawn_blocking(move || work(&this)).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only a runtime that ends does that, and then nobody polls this.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// A mark that is to be made and is not there.
+fn not_made(change: &Change, outcome: Outcome) -> Option<ZfsError> {
+    use zfs_safe::error::{Operation, Reason};
+    let operation = match change {
+        Change::Hold(_) | Change::Release(_) => Operation::Hold,
+        Change::Bookmark(_) | Change::DestroyBookmark(_) => Operation::Bookmark,
+    };
+    match outcome {
+        Outcome::Done | Outcome::AlreadyDone => None,
+        Outcome::Failed(error) => Some(error),
+        Outcome::Missing => Some(ZfsError::new(
+            operation,
+            change.subject(),
+            Reason::NotFound,
+        )),
+        Outcome::NotTried => Some(ZfsError::new(operation, change.subject(), Reason::Other)),
+    }
+}

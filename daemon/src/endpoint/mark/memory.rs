@@ -1,0 +1,202 @@
+//! Which holds are on the snapshots of a dataset. ZFS tells it only snapshot by snapshot, so it is asked once for each dataset; after
+//! that this process knows, because nobody else makes marks for its jobs while it runs. Bookmarks are in every listing and need no
+//! memory. What others release meanwhile is released again, which is no error; what is made is made whether it is known or not.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use zfs_safe::Outcome;
+use zfs_safe::group_commit::GroupCommit;
+use zfs_safe::name::{DatasetPath, HoldTag, SnapshotName, VersionName};
+use zfs_safe::version::FilesystemVersion;
+use zfs_safe::zfs::{HoldRequest, VersionQuery, Zfs};
+
+use super::name::parse_tag;
+use super::{Change, Inventory};
+
+/// zrepl's holds, by snapshot.
+type Holds = HashMap<SnapshotName, BTreeSet<HoldTag>>;
+
+/// What is known of datasets that were asked for.
+#[derive(Debug, Default)]
+pub struct MarkMemory {
+    datasets: Mutex<HashMap<DatasetPath, Holds>>,
+    /// Counts changes, so that a reading that a change overtook is not remembered.
+    changes: AtomicU64,
+}
+
+impl MarkMemory {
+    /// What is marked on a dataset whose versions are these.
+    pub fn inventory(
+        &self,
+        zfs: &dyn Zfs,
+        dataset: &DatasetPath,
+        versions: &[FilesystemVersion],
+    ) -> zfs_safe::Result<Inventory> {
+        if let Some(holds) = lock(&self.datasets).get(dataset) {
+            return Ok(inventory(versions, holds));
+        }
+        let before = self.changes.load(Ordering::SeqCst);
+        let holds = load(zfs, dataset)?;
+        let inventory = inventory(versions, &holds);
+        let mut datasets = lock(&self.datasets);
+        if self.changes.load(Ordering::SeqCst) == before {
+            datasets.insert(dataset.clone(), holds);
+        }
+        Ok(inventory)
+    }
+
+    /// Makes these changes: first everything that makes marks, then everything that removes them, each kind in one call
+    /// that is shared with whoever else is changing marks of the same pool.
+    pub fn apply(&self, commit: &GroupCommit, changes: Vec<Change>) -> Vec<(Change, Outcome)> {
+        let mut batch = Batch::default();
+        for change in changes {
+            match change {
+                Change::Hold(it) => batch.hold.push(it),
+                Change::Bookmark(it) => batch.bookmark.push(it),
+                Change::Release(it) => batch.release.push(it),
+                Change::DestroyBookmark(it) => batch.destroy.push(it),
+            }
+        }
+        let mut done = Vec::new();
+        let (holds, bookmarks) = both(
+            (!batch.hold.is_empty()).then_some(|| commit.hold(&batch.hold)),
+            (!batch.bookmark.is_empty()).then_some(|| commit.bookmark(&batch.bookmark)),
+        );
+        done.extend(batch.hold.into_iter().map(Change::Hold).zip(holds));
+        done.extend(
+            batch
+                .bookmark
+                .into_iter()
+                .map(Change::Bookmark)
+                .zip(bookmarks),
+        );
+        let (releases, destroyed) = both(
+            (!batch.release.is_empty()).then_some(|| commit.release(&batch.release)),
+            (!batch.destroy.is_empty()).then_some(|| commit.destroy_bookmarks(&batch.destroy)),
+        );
+        done.extend(batch.release.into_iter().map(Change::Release).zip(releases));
+        done.extend(
+            batch
+                .destroy
+                .into_iter()
+                .map(Change::DestroyBookmark)
+                .zip(destroyed),
+        );
+        for (change, outcome) in &done {
+            self.learn(change, outcome);
+        }
+        done
+    }
+
+    /// Forgets a dataset.
+    pub fn forget(&self, dataset: &DatasetPath) {
+        lock(&self.datasets).remove(dataset);
+    }
+
+    fn learn(&self, change: &Change, outcome: &Outcome) {
+        let (hold, is_made) = match change {
+            Change::Hold(hold) => (hold, true),
+            Change::Release(hold) => (hold, false),
+            Change::Bookmark(_) | Change::DestroyBookmark(_) => return,
+        };
+        let HoldRequest { snapshot, tag } = hold;
+        let mut datasets = lock(&self.datasets);
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        match (is_made, outcome) {
+            (true, Outcome::Done | Outcome::AlreadyDone) => {
+                if let Some(holds) = datasets.get_mut(&snapshot.dataset()) {
+                    holds
+                        .entry(snapshot.clone())
+                        .or_default()
+                        .insert(tag.clone());
+                }
+            }
+            (false, Outcome::Done | Outcome::AlreadyDone | Outcome::Missing) => {
+                if let Some(holds) = datasets.get_mut(&snapshot.dataset())
+                    && let Some(tags) = holds.get_mut(snapshot)
+                {
+                    tags.remove(tag);
+                    if tags.is_empty() {
+                        holds.remove(snapshot);
+                    }
+                }
+            }
+            // Whatever is there now, it is not what was thought.
+            (_, Outcome::Failed(_) | Outcome::Missing | Outcome::NotTried) => {
+                datasets.remove(&snapshot.dataset());
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    hold: Vec<HoldRequest>,
+    bookmark: Vec<zfs_safe::zfs::BookmarkRequest>,
+    release: Vec<HoldRequest>,
+    destroy: Vec<zfs_safe::name::BookmarkName>,
+}
+
+/// Does both at the same time, so that they share a transaction group.
+fn both(
+    one: Option<impl FnOnce() -> Vec<Outcome> + Send>,
+    other: Option<impl FnOnce() -> Vec<Outcome>>,
+) -> (Vec<Outcome>, Vec<Outcome>) {
+    match (one, other) {
+        (Some(one), Some(other)) => std::thread::scope(|scope| {
+            let one = scope.spawn(one);
+            let other = other();
+            match one.join() {
+                Ok(one) => (one, other),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }),
+        (one, other) => (
+            one.map(|one| one()).unwrap_or_default(),
+            other.map(|other| other()).unwrap_or_default(),
+        ),
+    }
+}
+
+fn inventory(versions: &[FilesystemVersion], holds: &Holds) -> Inventory {
+    Inventory::new(versions.iter().map(|version| {
+        let tags = match &version.name {
+            VersionName::Snapshot(snapshot) => holds.get(snapshot),
+            VersionName::Bookmark(_) => None,
+        };
+        (version, tags.into_iter().flatten())
+    }))
+}
+
+fn load(zfs: &dyn Zfs, dataset: &DatasetPath) -> zfs_safe::Result<Holds> {
+    let mut found = Holds::new();
+    for version in zfs.versions(dataset, &VersionQuery::SNAPSHOTS.with_userrefs())? {
+        let VersionName::Snapshot(snapshot) = version.name else {
+            continue;
+        };
+        if version.userrefs == Some(0) {
+            continue;
+        }
+        let holds = match zfs.holds(&snapshot) {
+            Ok(holds) => holds,
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error),
+        };
+        let tags: BTreeSet<_> = holds
+            .into_iter()
+            .map(|hold| hold.tag)
+            .filter(|tag| parse_tag(tag.as_str()).is_some())
+            .collect();
+        if !tags.is_empty() {
+            found.insert(snapshot, tags);
+        }
+    }
+    Ok(found)
+}
+
+/// No code that holds this lock leaves anything half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
