@@ -174,7 +174,8 @@ fn list(zfs: &LocalZfs, root: &ReceiveRoot) -> Result<Vec<Dataset>, EndpointErro
         properties: [PROPERTY, RESUME_TOKEN].map(property).to_vec(),
         depth: None,
     };
-    match zfs.list(std::slice::from_ref(root.client_root()), query) {
+    let roots = std::slice::from_ref(root.client_root());
+    match zfs.zfs().datasets(roots, &query) {
         Ok(datasets) => Ok(datasets),
         Err(error) if error.is_not_found() => {
             let root_fs = root.root_fs();

@@ -62,7 +62,7 @@ pub(super) enum Failure {
     #[error("received {snapshot}, but cannot hold it: {source}")]
     Hold {
         snapshot: SnapshotName,
-        source: ZfsError,
+        source: Box<ZfsError>,
     },
     #[error(
         "{}; {dataset} is neither a placeholder nor what was received before: rename it out of the way (zfs rename), or, if there is nothing \
@@ -461,7 +461,7 @@ fn mark(
     if !create.is_empty() {
         zfs.make_marks(create).map_err(|source| Failure::Hold {
             snapshot: snapshot.clone(),
-            source,
+            source: Box::new(source),
         })?;
         zfs.remember_held(received);
     }
