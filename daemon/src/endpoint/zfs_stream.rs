@@ -117,7 +117,10 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> io::Resul
     } = stream;
     match source {
         Source::Remote(remote) => match remote.move_into(&mut pipe, moved, limits).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                moved.end();
+                Ok(())
+            }
             Err(MoveError::Pipe(error)) => Err(error),
             Err(MoveError::Stream(error)) => Err(io::Error::other(chain(&error))),
         },
@@ -126,6 +129,7 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> io::Resul
             loop {
                 let count = local.read(&mut buffer).await?;
                 if count == 0 {
+                    moved.end();
                     return ended(local).await;
                 }
                 pipe.write_all(&buffer[..count]).await?;
