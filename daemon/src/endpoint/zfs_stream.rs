@@ -165,7 +165,10 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> Result<()
     } = stream;
     match source {
         Source::Remote(remote) => match remote.move_into(&mut pipe, moved, limits).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                moved.end();
+                Ok(())
+            }
             Err(MoveError::Pipe(error)) => Err(Broken::Pipe(error)),
             Err(MoveError::Stream(error)) => Err(Broken::Stream(error)),
         },
@@ -174,6 +177,7 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> Result<()
             loop {
                 let count = local.read(&mut buffer).await.map_err(Broken::Pipe)?;
                 if count == 0 {
+                    moved.end();
                     return ended(local).await.map_err(Broken::Stream);
                 }
                 let written = pipe.write_all(&buffer[..count]).await;
