@@ -72,14 +72,15 @@ impl Cli {
                 Reason::DeviceMissing,
             ));
         }
-        Self::with_tools(Tools {
-            zfs: "zfs".into(),
-            zpool: "zpool".into(),
-        })
+        Self::with_counters(Arc::default())
     }
 
-    fn with_tools(tools: Tools) -> Result<Self> {
-        let counters = Arc::new(Counters::default());
+    /// The tools in `PATH`, for whoever counts what they cost elsewhere.
+    pub(crate) fn with_counters(counters: Arc<Counters>) -> Result<Self> {
+        let tools = Tools {
+            zfs: "zfs".into(),
+            zpool: "zpool".into(),
+        };
         let output = Command::new(&tools.zfs, &counters)
             .args(["version"])
             .success(Operation::Open, "")?;

@@ -137,11 +137,7 @@ fn not_made(change: &Change, outcome: Outcome) -> Option<ZfsError> {
     match outcome {
         Outcome::Done | Outcome::AlreadyDone => None,
         Outcome::Failed(error) => Some(error),
-        Outcome::Missing => Some(ZfsError::new(
-            operation,
-            change.subject(),
-            Reason::NotFound,
-        )),
+        Outcome::Missing => Some(ZfsError::new(operation, change.subject(), Reason::NotFound)),
         Outcome::NotTried => Some(ZfsError::new(operation, change.subject(), Reason::Other)),
     }
 }
