@@ -70,8 +70,10 @@ async fn unspecified_encryption_is_an_error_before_anything_is_made(bed: Bed) {
     );
     assert_eq!(sh(&format!("zfs list -H -o name -r {root}")), root);
     // The client's own root is made all the same.
-    let received = Ask(&receiver).receive("fs", full("src/fs@1"), whole(bytes));
-    received.await.expect("received");
+    let received = Ask(&receiver)
+        .receive("fs", full("src/fs@1"), whole(bytes))
+        .await;
+    received.expect("received");
 }
 
 async fn listing_says_what_is_there(bed: Bed) {
