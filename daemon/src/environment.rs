@@ -2,10 +2,13 @@
 //! cannot be read is an error at the start; zrepl 0.7.0 panics when it first needs it.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::go_duration::GoDuration;
+use crate::replication::attempt::DEFAULT_MAX_ATTEMPTS;
 use crate::rpc::{client, connectivity, server};
+use crate::status::Setting;
 
 /// The client's limit for the exchange of banners.
 pub const CLIENT_HANDSHAKE: &str = "ZREPL_RPC_CLIENT_VERSIONHANDSHAKE_TIMEOUT";
@@ -17,15 +20,23 @@ pub const LABEL: &str = "ZREPL_TRANSPORT_DEMUX_TIMEOUT";
 pub const PING_PAUSE: &str = "ZREPL_RPC_DATACONN_PING_SLEEP";
 /// How long a client waits for a server to come back.
 pub const RECONNECT: &str = "ZREPL_REPLICATION_RECONNECT_HARD_FAIL_TIMEOUT";
+/// How many attempts a replication has.
+pub const MAX_ATTEMPTS: &str = "ZREPL_REPLICATION_MAX_ATTEMPTS";
+/// How long a client of the control socket may take to say what it wants.
+pub const CONTROL_READ: &str = "ZREPL_DAEMON_CONTROL_SERVER_READ_TIMEOUT";
+/// How long a client of the control socket may take to read the answer.
+pub const CONTROL_WRITE: &str = "ZREPL_DAEMON_CONTROL_SERVER_WRITE_TIMEOUT";
 
 /// A variable that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable} is {value:?}; it must be a duration above zero, such as \"10s\"")]
+#[error("{variable} is {value:?}; it must be {expected}")]
 pub struct EnvironmentError {
     /// Which one.
     pub variable: &'static str,
     /// What it holds.
     pub value: String,
+    /// What it may hold.
+    pub expected: &'static str,
 }
 
 /// Variables by name: those of this process are [`std::env::var_os`].
@@ -60,6 +71,60 @@ pub fn server_settings(
     Ok(settings)
 }
 
+/// How many attempts a replication has.
+pub fn max_attempts(variables: Variables<'_>) -> Result<NonZeroU32, EnvironmentError> {
+    let Some(value) = variables(MAX_ATTEMPTS).filter(|value| !value.is_empty()) else {
+        return Ok(DEFAULT_MAX_ATTEMPTS);
+    };
+    let value = value.to_string_lossy().into_owned();
+    value.parse().map_err(|_| EnvironmentError {
+        variable: MAX_ATTEMPTS,
+        value,
+        expected: "a number, at least 1",
+    })
+}
+
+/// How long a client of the control socket may take to say what it wants, and to read the answer.
+pub fn control_limits(variables: Variables<'_>) -> Result<(Duration, Duration), EnvironmentError> {
+    let (mut read, mut write) = (Duration::from_secs(1), Duration::from_secs(1));
+    set(variables, CONTROL_READ, &mut read)?;
+    set(variables, CONTROL_WRITE, &mut write)?;
+    Ok((read, write))
+}
+
+/// All of these settings as they are, for the status.
+pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentError> {
+    let client = client_settings(variables)?;
+    let server = server_settings(variables, "")?;
+    let (read, write) = control_limits(variables)?;
+    let durations = [
+        (CONTROL_READ, read),
+        (CONTROL_WRITE, write),
+        (RECONNECT, client.connectivity.limit),
+        (CLIENT_HANDSHAKE, client.handshake.banner_limit),
+        (PING_PAUSE, client.connectivity.pause),
+        (SERVER_HANDSHAKE, server.handshake.banner_limit),
+        (LABEL, server.handshake.label_limit),
+    ];
+    let mut settings: Vec<Setting> = durations
+        .into_iter()
+        .map(|(variable, duration)| {
+            let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+            Setting {
+                var: variable.to_owned(),
+                value: GoDuration::from_nanoseconds(nanoseconds).to_string(),
+                value_go_type: "time.Duration".to_owned(),
+            }
+        })
+        .collect();
+    settings.push(Setting {
+        var: MAX_ATTEMPTS.to_owned(),
+        value: max_attempts(variables)?.to_string(),
+        value_go_type: "int".to_owned(),
+    });
+    Ok(settings)
+}
+
 /// An empty variable counts as not set.
 fn set(
     variables: Variables<'_>,
@@ -76,7 +141,11 @@ fn set(
             *setting = Duration::from_nanos(nanoseconds);
             Ok(())
         }
-        _ => Err(EnvironmentError { variable, value }),
+        _ => Err(EnvironmentError {
+            variable,
+            value,
+            expected: "a duration above zero, such as \"10s\"",
+        }),
     }
 }
 
@@ -118,6 +187,39 @@ mod tests {
         assert_eq!(
             server(CLIENT_HANDSHAKE).handshake.banner_limit,
             Duration::from_secs(10)
+        );
+    }
+
+    #[test]
+    fn attempts_are_counted_from_one() {
+        let attempts = |value| max_attempts(&one(MAX_ATTEMPTS, value));
+        assert_eq!(max_attempts(&|_| None).expect("default").get(), 3);
+        assert_eq!(attempts("7").expect("a number").get(), 7);
+        for value in ["0", "-1", "x", "1.5", "4294967296"] {
+            assert_eq!(
+                attempts(value).expect_err(value).to_string(),
+                format!("{MAX_ATTEMPTS} is {value:?}; it must be a number, at least 1")
+            );
+        }
+    }
+
+    #[test]
+    fn the_status_shows_what_holds_as_go_prints_it() {
+        let shown = |variables: Variables<'_>, name: &str| {
+            let settings = settings(variables).expect("nothing wrong");
+            let found = settings.into_iter().find(|setting| setting.var == name);
+            found.map(|setting| (setting.value, setting.value_go_type))
+        };
+        let duration = |text: &str| Some((text.to_owned(), "time.Duration".to_owned()));
+        assert_eq!(shown(&|_| None, RECONNECT), duration("10m0s"));
+        assert_eq!(shown(&one(LABEL, "1500ms"), LABEL), duration("1.5s"));
+        assert_eq!(
+            shown(&one(CONTROL_WRITE, "2s"), CONTROL_READ),
+            duration("1s")
+        );
+        assert_eq!(
+            shown(&one(MAX_ATTEMPTS, "5"), MAX_ATTEMPTS),
+            Some(("5".to_owned(), "int".to_owned()))
         );
     }
 

@@ -16,6 +16,8 @@ use crate::filter::FilesystemFilter;
 pub struct Settings {
     /// In whose name marks are made.
     pub job: JobId,
+    /// In whose name marks were made before, if that was another one: its cursors count where there are none of `job`.
+    pub fallback_job: Option<JobId>,
     /// The filesystems that exist for whoever asks.
     pub filesystems: FilesystemFilter,
     /// How streams are made.
