@@ -2,21 +2,26 @@
 
 mod accel;
 mod agent;
+mod certificates;
 mod console;
 mod cpio;
+mod daemon;
 mod frame;
 mod guest;
 mod host;
 mod image;
 mod leash;
+mod link;
 mod machine;
 mod packages;
 mod program;
+mod qmp;
 mod recipe;
 mod scenario;
 mod shell;
 mod shipping;
 mod sources;
+mod status;
 mod summary;
 mod terminal;
 mod test;

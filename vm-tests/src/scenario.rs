@@ -1,6 +1,7 @@
 //! What a scenario is: a named function that uses guests and says how it went. docs/testing.md shows how to write one.
 
 mod boots;
+mod cable;
 mod conformance;
 mod power_failure;
 mod wire;
@@ -73,6 +74,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "power_failure",
         everywhere: false,
         run: Run::Alone(power_failure::power_failure),
+    },
+    Scenario {
+        name: "guests_reach_each_other",
+        everywhere: false,
+        run: Run::Alone(cable::guests_reach_each_other),
     },
     Scenario {
         name: "zrepl_test_commands",

@@ -29,7 +29,7 @@ pub(super) fn streams_over_the_wire(bench: &Bench<'_>) -> Result<()> {
         files: vec![(EXAMPLE.to_owned(), shipping::stripped(&program)?)],
         ..Options::default()
     };
-    let loader = Loader::for_image(bench.host.image(bench.version)?);
+    let loader = Loader::for_image(&bench.host.image(bench.version)?);
     bench.in_guest(&options, |guest| {
         let output = guest
             .command(loader.command(EXAMPLE))
