@@ -12,7 +12,14 @@ pub(crate) fn of_host(name: &str) -> Result<[(String, Vec<u8>); 2]> {
     let at = |path: &Path, extension: &str| path.join(format!("{name}.{extension}"));
     let (certificate, key) = (at(directory.path(), "crt"), at(directory.path(), "key"));
     let output = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
         // The clock of a guest may be a little behind.
         .args(["-nodes", "-days", "3650", "-subj"])
         .arg(format!("/CN={name}"))
@@ -31,9 +38,8 @@ pub(crate) fn of_host(name: &str) -> Result<[(String, Vec<u8>); 2]> {
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    let read = |path: &Path| {
-        fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-    };
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     Ok([
         (format!("{name}.crt"), read(&certificate)?),
         (format!("{name}.key"), read(&key)?),

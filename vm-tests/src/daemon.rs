@@ -23,7 +23,15 @@ pub(crate) const PROGRAM: &str = "zrepl";
 
 /// Builds zrepl for guests, ready for [`crate::machine::Options::files`].
 pub(crate) fn program(profile: &str) -> Result<(String, Vec<u8>)> {
-    let build = ["build", "--profile", profile, "-p", "zrepl", "--bin", "zrepl"];
+    let build = [
+        "build",
+        "--profile",
+        profile,
+        "-p",
+        "zrepl",
+        "--bin",
+        "zrepl",
+    ];
     let path = Workspace::find()?.executable(&build, "zrepl")?;
     Ok((PROGRAM.to_owned(), shipping::stripped(&path)?))
 }
@@ -246,7 +254,9 @@ jobs:
     /// The end of the daemon's log, for failure messages.
     pub(crate) fn log(&self) -> Result<String> {
         let place = self.place();
-        let log = self.guest.run(["tail", "-n", "60", &format!("{place}/log")])?;
+        let log = self
+            .guest
+            .run(["tail", "-n", "60", &format!("{place}/log")])?;
         Ok(log
             .text()
             .lines()

@@ -33,21 +33,22 @@ impl Pair {
             machine::temporary_directory()?,
             machine::temporary_directory()?,
         ];
-        let boot = |(version, mut options): (ZfsVersion, Options), own: usize, address: Ipv4Addr| {
-            options.plug = Some(Plug {
-                own: directories[own].clone(),
-                other: directories[1 - own].clone(),
-                number: address.octets()[3],
-            });
-            let machine = host.boot(version, &options)?;
-            machine
-                .guest()
-                .script(&format!(
-                    "ip address add {address}/24 dev eth0; ip link set eth0 up"
-                ))?
-                .ok()?;
-            anyhow::Ok(machine)
-        };
+        let boot =
+            |(version, mut options): (ZfsVersion, Options), own: usize, address: Ipv4Addr| {
+                options.plug = Some(Plug {
+                    own: directories[own].clone(),
+                    other: directories[1 - own].clone(),
+                    number: address.octets()[3],
+                });
+                let machine = host.boot(version, &options)?;
+                machine
+                    .guest()
+                    .script(&format!(
+                        "ip address add {address}/24 dev eth0; ip link set eth0 up"
+                    ))?
+                    .ok()?;
+                anyhow::Ok(machine)
+            };
         thread::scope(|scope| {
             let sender = scope.spawn(|| boot(sender, 0, SENDER));
             let receiver = boot(receiver, 1, RECEIVER);
@@ -72,19 +73,19 @@ impl Pair {
     }
 
     /// Pulls the cable. Neither side is told more than that its card has no carrier.
-    pub(crate) fn cut(&mut self) -> Result<()> {
+    pub(crate) fn cut(&self) -> Result<()> {
         self.plug_in(false)
             .context("cannot cut the link between the guests")
     }
 
     /// Puts the cable back and waits until frames arrive.
-    pub(crate) fn restore(&mut self) -> Result<()> {
+    pub(crate) fn restore(&self) -> Result<()> {
         self.plug_in(true)
             .context("cannot restore the link between the guests")?;
         self.wait_for_link()
     }
 
-    fn plug_in(&mut self, plugged: bool) -> Result<()> {
+    fn plug_in(&self, plugged: bool) -> Result<()> {
         self.sender.plug_in(plugged)?;
         self.receiver.plug_in(plugged)
     }

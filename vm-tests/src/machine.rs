@@ -54,6 +54,9 @@ pub(crate) struct Plug {
 /// The socket through which a QEMU receives frames.
 const FRAMES: &str = "frames.socket";
 
+/// Where QEMU takes commands.
+const MONITOR: &str = "monitor.socket";
+
 /// What QEMU calls the card's side of the cable.
 const CABLE: &str = "cable";
 
@@ -181,15 +184,11 @@ impl Machine {
     }
 
     /// Pulls the plug of the guest's network card, or puts it back. Frames are lost in both directions meanwhile.
-    pub(crate) fn plug_in(&mut self, plugged: bool) -> Result<()> {
-        let port = self
-            .qemu
-            .connect("qmp.socket", Instant::now() + Duration::from_secs(5))?;
-        qmp::execute(
-            port,
-            "set_link",
-            &json!({ "name": CABLE, "up": plugged }),
-        )
+    pub(crate) fn plug_in(&self, plugged: bool) -> Result<()> {
+        let path = self.qemu.directory.join(MONITOR);
+        let port = UnixStream::connect(&path)
+            .with_context(|| format!("cannot connect to QEMU at {}", path.display()))?;
+        qmp::execute(port, "set_link", &json!({ "name": CABLE, "up": plugged }))
     }
 }
 
@@ -277,7 +276,7 @@ impl Qemu {
             .arg("-qmp")
             .arg(format!(
                 "unix:{},server=on,wait=off",
-                directory.join("qmp.socket").display()
+                directory.join(MONITOR).display()
             ));
         if let Some(plug) = &options.plug {
             command

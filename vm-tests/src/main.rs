@@ -6,6 +6,7 @@ mod certificates;
 mod console;
 mod cpio;
 mod daemon;
+mod demo;
 mod frame;
 mod guest;
 mod host;
@@ -69,12 +70,15 @@ enum Command {
     },
     /// Check the workspace, run unit tests, then everything that needs real ZFS
     Test(#[command(flatten)] TestArguments),
-    /// Run the demo of zfs-safe in a guest
+    /// Two hosts with a zrepl daemon each: replication, interruption, and the proof
     Demo {
-        /// OpenZFS version of the guest
-        #[arg(long, default_value = "2.3")]
-        zfs: ZfsVersion,
-        /// Open a shell in the guest afterwards
+        /// OpenZFS version of the sender
+        #[arg(long, default_value = "2.1")]
+        sender: ZfsVersion,
+        /// OpenZFS version of the receiver
+        #[arg(long, default_value = "2.4")]
+        receiver: ZfsVersion,
+        /// Open shells in the guests afterwards
         #[arg(long)]
         keep: bool,
     },
@@ -146,11 +150,15 @@ fn run(command: Command) -> Result<ExitCode> {
             memory,
         } => shell::run(zfs, command.as_deref(), &put, memory),
         Command::Test(arguments) => test::run(&arguments),
-        Command::Demo { zfs, keep } => program::run(program::DEMO, zfs, keep),
+        Command::Demo {
+            sender,
+            receiver,
+            keep,
+        } => demo::run(sender, receiver, keep),
         Command::Bench {
             what: Bench::Zfs,
             zfs,
-        } => program::run(program::BENCH_ZFS, zfs, false),
+        } => program::run(program::BENCH_ZFS, zfs),
         Command::Agent => agent::serve().map(|()| ExitCode::SUCCESS),
         Command::Leash { remove, command } => leash::hold(remove, &command).map(ExitCode::from),
     }

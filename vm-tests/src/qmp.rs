@@ -31,8 +31,7 @@ pub(crate) fn execute(port: UnixStream, command: &str, arguments: &Value) -> Res
 fn answer(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Result<()> {
     for line in lines {
         let line = line.context("cannot read from QEMU's monitor")?;
-        let message: Value =
-            serde_json::from_str(&line).context("QEMU's monitor says no JSON")?;
+        let message: Value = serde_json::from_str(&line).context("QEMU's monitor says no JSON")?;
         if let Some(error) = message.get("error") {
             bail!("QEMU refuses: {}", error["desc"]);
         }
@@ -53,7 +52,14 @@ mod tests {
 
     #[test]
     fn an_answer_is_found_among_events() {
-        assert!(told(&[r#"{"QMP": {}}"#, r#"{"event": "RESET"}"#, r#"{"return": {}}"#]).is_ok());
+        assert!(
+            told(&[
+                r#"{"QMP": {}}"#,
+                r#"{"event": "RESET"}"#,
+                r#"{"return": {}}"#
+            ])
+            .is_ok()
+        );
         let refused = told(&[r#"{"error": {"desc": "no such link"}}"#]);
         assert!(refused.is_err_and(|error| error.to_string().contains("no such link")));
         assert!(told(&[r#"{"event": "RESET"}"#]).is_err());

@@ -3,8 +3,8 @@
 mod boots;
 mod cable;
 mod conformance;
+mod example;
 mod power_failure;
-mod wire;
 mod zrepl_commands;
 
 use std::fmt::Write as _;
@@ -93,7 +93,12 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "streams_over_the_wire",
         everywhere: false,
-        run: Run::Alone(wire::streams_over_the_wire),
+        run: Run::Alone(example::streams_over_the_wire),
+    },
+    Scenario {
+        name: "zfs_safe_demo",
+        everywhere: false,
+        run: Run::Alone(example::zfs_safe_demo),
     },
 ];
 

@@ -49,6 +49,12 @@ impl Run {
         self.is_over() && self.attempt()["State"] == "done"
     }
 
+    /// Whether the latest attempt has failed, and the run goes on.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        let ended = self.attempt()["FinishAt"].as_str();
+        !self.is_over() && ended.is_some_and(|time| time != NEVER)
+    }
+
     /// Seconds from the start of the run to the end of its last attempt.
     pub(crate) fn seconds(&self) -> Result<f64> {
         let end = [&self.0["FinishAt"], &self.attempt()["FinishAt"]]
@@ -218,7 +224,8 @@ mod tests {
     fn a_run_is_over_when_its_last_attempt_is_done() {
         let done = run("done");
         assert!(done.is_over() && done.is_done());
-        assert!(!run("filesystem-error").is_over());
+        let failed = run("filesystem-error");
+        assert!(!failed.is_over() && failed.is_interrupted() && !done.is_interrupted());
         assert_eq!(done.seconds().expect("both times"), 2.5);
         assert_eq!(done.problems(), "");
     }
@@ -230,8 +237,14 @@ mod tests {
         let resumed: Vec<bool> = run.steps().iter().map(|(_, step)| step.resumed).collect();
         assert_eq!(resumed, [false, true]);
         let last = run.filesystem("a").expect("listed");
-        assert_eq!((last.state.as_str(), last.error, last.current), ("done", None, 1));
-        assert_eq!(filesystems(&run.attempts()[0])[0].error.as_deref(), Some("cut"));
+        assert_eq!(
+            (last.state.as_str(), last.error, last.current),
+            ("done", None, 1)
+        );
+        assert_eq!(
+            filesystems(&run.attempts()[0])[0].error.as_deref(),
+            Some("cut")
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ const RECEIVES: &str = "truncate -s 256M /tmp/b.img; zpool create -O mountpoint=
 
 /// A stream of the oldest release arrives whole at the newest, through the cable.
 pub(super) fn guests_reach_each_other(bench: &Bench<'_>) -> Result<()> {
-    let mut pair = Pair::boot(
+    let pair = Pair::boot(
         bench.host,
         (ZfsVersion::V2_1, Options::default()),
         (ZfsVersion::V2_4, Options::default()),
@@ -26,14 +26,9 @@ pub(super) fn guests_reach_each_other(bench: &Bench<'_>) -> Result<()> {
     pair.sender().script(SENDS)?.ok()?;
     // An input that does not end: nc would end the connection with it.
     let listen = "mkfifo /tmp/input; exec 3<>/tmp/input; nc -l -p 7777 <&3 | zfs receive b/c";
-    let receive = pair
-        .receiver()
-        .command(["sh", "-euc", listen])
-        .start()?;
+    let receive = pair.receiver().command(["sh", "-euc", listen]).start()?;
     pair.sender()
-        .script(&format!(
-            "sleep 1; zfs send a@1 | nc -w 30 {RECEIVER} 7777"
-        ))?
+        .script(&format!("sleep 1; zfs send a@1 | nc -w 30 {RECEIVER} 7777"))?
         .ok()?;
     receive.wait()?.ok()?;
     let sum = |guest: &Guest, path: &str| -> Result<String> {
