@@ -2,6 +2,7 @@
 //! `/run/zrepl-NAME`, so that several daemons can live in one guest.
 
 use std::cell::Cell;
+use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,6 @@ pub(crate) struct Daemon<'g> {
     /// The command line of the program.
     program: String,
     name: String,
-    environment: String,
     pid: Cell<Option<u32>>,
 }
 
@@ -54,17 +54,10 @@ impl<'g> Daemon<'g> {
             guest,
             program: program.to_owned(),
             name: name.to_owned(),
-            environment: String::new(),
             pid: Cell::new(None),
         };
         daemon.configure(jobs)?;
         Ok(daemon)
-    }
-
-    /// Variables for the daemon, as a shell's assignments.
-    pub(crate) fn with_environment(mut self, assignments: &str) -> Self {
-        assignments.clone_into(&mut self.environment);
-        self
     }
 
     /// Replaces the configuration. It holds from the next start.
@@ -96,9 +89,8 @@ jobs:
         let output = self
             .guest
             .script(&format!(
-                "{environment} setsid {program} --config {place}/zrepl.yml daemon \
+                "setsid {program} --config {place}/zrepl.yml daemon \
                  >>{place}/log 2>&1 </dev/null & echo $!",
-                environment = self.environment,
                 program = self.program,
             ))?
             .ok()?;
@@ -182,11 +174,6 @@ jobs:
     /// Wakes a job. What is returned is the run that it had before, to tell the new one from.
     pub(crate) fn wake(&self, job: &str) -> Result<Woken> {
         let before = self.run(job)?.map(|run| run.started().to_owned());
-        self.wake_after(job, before)
-    }
-
-    /// [`Self::wake`] for a caller who knows the run before, or knows that there was none.
-    pub(crate) fn wake_after(&self, job: &str, before: Option<String>) -> Result<Woken> {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             let answer = self.zrepl(&format!("signal wakeup {job}"))?;
@@ -257,24 +244,12 @@ jobs:
         let log = self
             .guest
             .run(["tail", "-n", "60", &format!("{place}/log")])?;
-        Ok(log
-            .text()
-            .lines()
-            .map(|line| format!("{}| {line}\n", self.name))
-            .collect())
-    }
-
-    /// How many lines of the log have this in them.
-    pub(crate) fn logged(&self, words: &str) -> Result<usize> {
-        let place = self.place();
-        let count = self
-            .guest
-            .run(["grep", "-cF", words, &format!("{place}/log")])?;
-        count
-            .text()
-            .trim()
-            .parse()
-            .with_context(|| format!("no count: {count}"))
+        let mut marked = String::new();
+        for line in log.text().lines() {
+            // Writing to a string does not fail.
+            writeln!(marked, "{}| {line}", self.name).ok();
+        }
+        Ok(marked)
     }
 
     fn place(&self) -> String {

@@ -108,7 +108,7 @@ pub(crate) fn run(sender: ZfsVersion, receiver: ZfsVersion, keep: bool) -> Resul
     let host = Host::prepare(Purpose::GuestsAndBuild, &[sender, receiver])?;
     println!("building zrepl …");
     let program = daemon::program("guest")?;
-    let mut pair = boot(&host, sender, receiver, program)?;
+    let mut pair = boot(&host, sender, receiver, &program)?;
     let outcome = tell(&pair);
     match &outcome {
         Ok(()) => println!(
@@ -136,7 +136,7 @@ fn boot(
     host: &Host,
     sender: ZfsVersion,
     receiver: ZfsVersion,
-    program: (String, Vec<u8>),
+    program: &(String, Vec<u8>),
 ) -> Result<Pair> {
     let mut key = vec![0; 32];
     File::open("/dev/urandom")

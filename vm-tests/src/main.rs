@@ -2,6 +2,7 @@
 
 mod accel;
 mod agent;
+mod bench;
 mod certificates;
 mod console;
 mod cpio;
@@ -84,10 +85,8 @@ enum Command {
     },
     /// Measure in a guest
     Bench {
+        #[command(subcommand)]
         what: Bench,
-        /// OpenZFS version of the guest
-        #[arg(long, default_value = "2.3")]
-        zfs: ZfsVersion,
     },
     #[command(hide = true)]
     Agent,
@@ -100,10 +99,16 @@ enum Command {
     },
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Debug, Subcommand)]
 enum Bench {
-    /// The operations of zfs-safe
-    Zfs,
+    /// The operations of zfs-safe against zfs(8)
+    Zfs {
+        /// OpenZFS version of the guest
+        #[arg(long, default_value = "2.3")]
+        zfs: ZfsVersion,
+    },
+    /// Rounds of a daemon that pushes to its own sink
+    Replicate(#[command(flatten)] bench::Arguments),
 }
 
 /// One version, or all of them.
@@ -155,10 +160,10 @@ fn run(command: Command) -> Result<ExitCode> {
             receiver,
             keep,
         } => demo::run(sender, receiver, keep),
-        Command::Bench {
-            what: Bench::Zfs,
-            zfs,
-        } => program::run(program::BENCH_ZFS, zfs),
+        Command::Bench { what } => match what {
+            Bench::Zfs { zfs } => program::run(program::BENCH_ZFS, zfs),
+            Bench::Replicate(arguments) => bench::run(&arguments),
+        },
         Command::Agent => agent::serve().map(|()| ExitCode::SUCCESS),
         Command::Leash { remove, command } => leash::hold(remove, &command).map(ExitCode::from),
     }

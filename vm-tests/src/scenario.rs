@@ -5,6 +5,7 @@ mod cable;
 mod conformance;
 mod example;
 mod power_failure;
+mod replication;
 mod zrepl_commands;
 
 use std::fmt::Write as _;
@@ -99,6 +100,26 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "zfs_safe_demo",
         everywhere: false,
         run: Run::Alone(example::zfs_safe_demo),
+    },
+    Scenario {
+        name: "replication_table",
+        everywhere: false,
+        run: Run::Alone(replication::replication_table),
+    },
+    Scenario {
+        name: "replication_between_releases",
+        everywhere: false,
+        run: Run::Alone(replication::replication_between_releases),
+    },
+    Scenario {
+        name: "replication_survives_kills",
+        everywhere: false,
+        run: Run::Alone(replication::replication_survives_kills),
+    },
+    Scenario {
+        name: "bad_input",
+        everywhere: false,
+        run: Run::Alone(replication::bad_input),
     },
 ];
 

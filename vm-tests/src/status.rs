@@ -125,12 +125,9 @@ impl Run {
 #[derive(Clone, Debug)]
 pub(crate) struct Filesystem {
     pub(crate) name: String,
-    pub(crate) state: String,
     /// Why it was not planned, or why its step failed.
     pub(crate) error: Option<String>,
     pub(crate) steps: Vec<Step>,
-    /// How many steps are behind it.
-    pub(crate) current: usize,
 }
 
 /// One step of a filesystem.
@@ -150,7 +147,6 @@ fn filesystems(attempt: &Value) -> Vec<Filesystem> {
         .flatten()
         .map(|filesystem| Filesystem {
             name: text(&filesystem["Info"]["Name"]),
-            state: text(&filesystem["State"]),
             error: error_text(&filesystem["PlanError"])
                 .or_else(|| error_text(&filesystem["StepError"])),
             steps: filesystem["Steps"]
@@ -165,10 +161,6 @@ fn filesystems(attempt: &Value) -> Vec<Filesystem> {
                     replicated: step["Info"]["BytesReplicated"].as_u64().unwrap_or(0),
                 })
                 .collect(),
-            current: filesystem["CurrentStep"]
-                .as_u64()
-                .and_then(|step| usize::try_from(step).ok())
-                .unwrap_or(0),
         })
         .collect()
 }
@@ -226,7 +218,7 @@ mod tests {
         assert!(done.is_over() && done.is_done());
         let failed = run("filesystem-error");
         assert!(!failed.is_over() && failed.is_interrupted() && !done.is_interrupted());
-        assert_eq!(done.seconds().expect("both times"), 2.5);
+        assert!((done.seconds().expect("both times") - 2.5).abs() < 1e-6);
         assert_eq!(done.problems(), "");
     }
 
@@ -237,10 +229,7 @@ mod tests {
         let resumed: Vec<bool> = run.steps().iter().map(|(_, step)| step.resumed).collect();
         assert_eq!(resumed, [false, true]);
         let last = run.filesystem("a").expect("listed");
-        assert_eq!(
-            (last.state.as_str(), last.error, last.current),
-            ("done", None, 1)
-        );
+        assert!(last.error.is_none());
         assert_eq!(
             filesystems(&run.attempts()[0])[0].error.as_deref(),
             Some("cut")
