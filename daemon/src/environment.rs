@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::go_duration::GoDuration;
 use crate::replication::attempt::DEFAULT_MAX_ATTEMPTS;
+use crate::replication::driver;
 use crate::rpc::{client, connectivity, server};
 use crate::status::Setting;
 
@@ -20,12 +21,17 @@ pub const LABEL: &str = "ZREPL_TRANSPORT_DEMUX_TIMEOUT";
 pub const PING_PAUSE: &str = "ZREPL_RPC_DATACONN_PING_SLEEP";
 /// How long a client waits for a server to come back.
 pub const RECONNECT: &str = "ZREPL_REPLICATION_RECONNECT_HARD_FAIL_TIMEOUT";
-/// How many attempts a replication has.
+/// How many attempts a run of replication has.
 pub const MAX_ATTEMPTS: &str = "ZREPL_REPLICATION_MAX_ATTEMPTS";
+/// How long a stream may stand still before it is cut, to be resumed. zrepl 0.7.0 does not have it.
+pub const STALL: &str = "ZREPL_REPLICATION_STALL_TIMEOUT";
 /// How long a client of the control socket may take to say what it wants.
 pub const CONTROL_READ: &str = "ZREPL_DAEMON_CONTROL_SERVER_READ_TIMEOUT";
 /// How long a client of the control socket may take to read the answer.
 pub const CONTROL_WRITE: &str = "ZREPL_DAEMON_CONTROL_SERVER_WRITE_TIMEOUT";
+
+const A_DURATION: &str = "a duration above zero, such as \"10s\"";
+const A_NUMBER: &str = "a whole number above zero, such as \"3\"";
 
 /// A variable that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +41,7 @@ pub struct EnvironmentError {
     pub variable: &'static str,
     /// What it holds.
     pub value: String,
-    /// What it may hold.
+    /// What it should hold.
     pub expected: &'static str,
 }
 
@@ -71,17 +77,21 @@ pub fn server_settings(
     Ok(settings)
 }
 
-/// How many attempts a replication has.
-pub fn max_attempts(variables: Variables<'_>) -> Result<NonZeroU32, EnvironmentError> {
-    let Some(value) = variables(MAX_ATTEMPTS).filter(|value| !value.is_empty()) else {
-        return Ok(DEFAULT_MAX_ATTEMPTS);
-    };
-    let value = value.to_string_lossy().into_owned();
-    value.parse().map_err(|_| EnvironmentError {
-        variable: MAX_ATTEMPTS,
-        value,
-        expected: "a number, at least 1",
-    })
+/// What the environment changes of a job's replication.
+pub fn replication_settings(
+    variables: Variables<'_>,
+    settings: &mut driver::Settings,
+) -> Result<(), EnvironmentError> {
+    set(variables, RECONNECT, &mut settings.reconnect_limit)?;
+    set(variables, STALL, &mut settings.stall_limit)?;
+    if let Some(number) = max_attempts(variables)? {
+        settings.max_attempts = number;
+    }
+    Ok(())
+}
+
+fn max_attempts(variables: Variables<'_>) -> Result<Option<NonZeroU32>, EnvironmentError> {
+    read(variables, MAX_ATTEMPTS, A_NUMBER, |text| text.parse().ok())
 }
 
 /// How long a client of the control socket may take to say what it wants, and to read the answer.
@@ -97,54 +107,72 @@ pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentErr
     let client = client_settings(variables)?;
     let server = server_settings(variables, "")?;
     let (read, write) = control_limits(variables)?;
+    let mut stall = driver::DEFAULT_STALL_LIMIT;
+    set(variables, STALL, &mut stall)?;
+    let attempts = max_attempts(variables)?.unwrap_or(DEFAULT_MAX_ATTEMPTS);
     let durations = [
         (CONTROL_READ, read),
         (CONTROL_WRITE, write),
         (RECONNECT, client.connectivity.limit),
+        (STALL, stall),
         (CLIENT_HANDSHAKE, client.handshake.banner_limit),
         (PING_PAUSE, client.connectivity.pause),
         (SERVER_HANDSHAKE, server.handshake.banner_limit),
         (LABEL, server.handshake.label_limit),
     ];
-    let mut settings: Vec<Setting> = durations
-        .into_iter()
-        .map(|(variable, duration)| {
-            let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-            Setting {
-                var: variable.to_owned(),
-                value: GoDuration::from_nanoseconds(nanoseconds).to_string(),
-                value_go_type: "time.Duration".to_owned(),
-            }
-        })
-        .collect();
-    settings.push(Setting {
+    let duration = |(variable, duration): (&str, Duration)| {
+        let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Setting {
+            var: variable.to_owned(),
+            value: GoDuration::from_nanoseconds(nanoseconds).to_string(),
+            value_go_type: "time.Duration".to_owned(),
+        }
+    };
+    let attempts = Setting {
         var: MAX_ATTEMPTS.to_owned(),
-        value: max_attempts(variables)?.to_string(),
+        value: attempts.to_string(),
         value_go_type: "int".to_owned(),
-    });
-    Ok(settings)
+    };
+    Ok(durations
+        .into_iter()
+        .map(duration)
+        .chain([attempts])
+        .collect())
 }
 
-/// An empty variable counts as not set.
 fn set(
     variables: Variables<'_>,
     variable: &'static str,
     setting: &mut Duration,
 ) -> Result<(), EnvironmentError> {
+    let duration = |text: &str| {
+        let duration: GoDuration = text.parse().ok()?;
+        let nanoseconds = u64::try_from(duration.nanoseconds()).ok()?;
+        (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
+    };
+    if let Some(duration) = read(variables, variable, A_DURATION, duration)? {
+        *setting = duration;
+    }
+    Ok(())
+}
+
+/// An empty variable counts as not set.
+fn read<T>(
+    variables: Variables<'_>,
+    variable: &'static str,
+    expected: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, EnvironmentError> {
     let Some(value) = variables(variable).filter(|value| !value.is_empty()) else {
-        return Ok(());
+        return Ok(None);
     };
     let value = value.to_string_lossy().into_owned();
-    let duration: Option<GoDuration> = value.parse().ok();
-    match duration.and_then(|duration| u64::try_from(duration.nanoseconds()).ok()) {
-        Some(nanoseconds) if nanoseconds > 0 => {
-            *setting = Duration::from_nanos(nanoseconds);
-            Ok(())
-        }
-        _ => Err(EnvironmentError {
+    match parse(&value) {
+        Some(parsed) => Ok(Some(parsed)),
+        None => Err(EnvironmentError {
             variable,
             value,
-            expected: "a duration above zero, such as \"10s\"",
+            expected,
         }),
     }
 }
@@ -152,6 +180,7 @@ fn set(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::transfer::{ConflictResolution, Replication};
 
     fn one(variable: &'static str, value: &'static str) -> impl Fn(&str) -> Option<OsString> {
         move |asked| (asked == variable).then(|| value.into())
@@ -191,19 +220,6 @@ mod tests {
     }
 
     #[test]
-    fn attempts_are_counted_from_one() {
-        let attempts = |value| max_attempts(&one(MAX_ATTEMPTS, value));
-        assert_eq!(max_attempts(&|_| None).expect("default").get(), 3);
-        assert_eq!(attempts("7").expect("a number").get(), 7);
-        for value in ["0", "-1", "x", "1.5", "4294967296"] {
-            assert_eq!(
-                attempts(value).expect_err(value).to_string(),
-                format!("{MAX_ATTEMPTS} is {value:?}; it must be a number, at least 1")
-            );
-        }
-    }
-
-    #[test]
     fn the_status_shows_what_holds_as_go_prints_it() {
         let shown = |variables: Variables<'_>, name: &str| {
             let settings = settings(variables).expect("nothing wrong");
@@ -214,6 +230,10 @@ mod tests {
         assert_eq!(shown(&|_| None, RECONNECT), duration("10m0s"));
         assert_eq!(shown(&one(LABEL, "1500ms"), LABEL), duration("1.5s"));
         assert_eq!(
+            shown(&one(CONTROL_WRITE, "2s"), CONTROL_WRITE),
+            duration("2s")
+        );
+        assert_eq!(
             shown(&one(CONTROL_WRITE, "2s"), CONTROL_READ),
             duration("1s")
         );
@@ -221,6 +241,42 @@ mod tests {
             shown(&one(MAX_ATTEMPTS, "5"), MAX_ATTEMPTS),
             Some(("5".to_owned(), "int".to_owned()))
         );
+    }
+
+    #[test]
+    fn replication_has_three_variables_of_its_own() {
+        let changed = |variable, value| {
+            let mut settings = driver::Settings::new(
+                &Replication::default(),
+                &ConflictResolution::default(),
+                None,
+            );
+            let result = replication_settings(&one(variable, value), &mut settings);
+            let driver::Settings {
+                max_attempts,
+                reconnect_limit,
+                stall_limit,
+                ..
+            } = settings;
+            result.map(|()| {
+                let seconds = (reconnect_limit.as_secs(), stall_limit.as_secs());
+                (max_attempts.get(), seconds)
+            })
+        };
+        assert_eq!(changed("", ""), Ok((3, (600, 1800))));
+        assert_eq!(changed(MAX_ATTEMPTS, "7"), Ok((7, (600, 1800))));
+        assert_eq!(changed(RECONNECT, "1m"), Ok((3, (60, 1800))));
+        assert_eq!(changed(STALL, "2h"), Ok((3, (600, 7200))));
+        for value in ["0", "-1", "many", "3.5"] {
+            let error = changed(MAX_ATTEMPTS, value).expect_err(value);
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "{MAX_ATTEMPTS} is {value:?}; it must be a whole number above zero, such as \"3\""
+                )
+            );
+        }
+        assert!(changed(STALL, "0s").is_err());
     }
 
     #[test]
