@@ -180,7 +180,25 @@ fn read<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::transfer::{ConflictResolution, Replication};
+    use crate::config::transfer::{
+        ConflictResolution, Guarantee, InitialReplication, Protection, Replication,
+        ReplicationConcurrency,
+    };
+    use crate::config::value::integer::Concurrency;
+
+    const REPLICATION: Replication = Replication {
+        protection: Protection {
+            initial: Guarantee::Resumability,
+            incremental: Guarantee::Resumability,
+        },
+        concurrency: ReplicationConcurrency {
+            steps: Concurrency::ONE,
+            size_estimates: Concurrency::FOUR,
+        },
+    };
+    const CONFLICTS: ConflictResolution = ConflictResolution {
+        initial_replication: InitialReplication::Fail,
+    };
 
     fn one(variable: &'static str, value: &'static str) -> impl Fn(&str) -> Option<OsString> {
         move |asked| (asked == variable).then(|| value.into())
@@ -244,13 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn replication_is_as_configured() {
+        let settings = driver::Settings::new(&REPLICATION, &CONFLICTS, None);
+        assert_eq!(settings.steps.get(), 1);
+        assert_eq!(settings.size_estimates.get(), 4);
+        assert_eq!(
+            settings.policy.initial_replication,
+            InitialReplication::Fail
+        );
+    }
+
+    #[test]
     fn replication_has_three_variables_of_its_own() {
         let changed = |variable, value| {
-            let mut settings = driver::Settings::new(
-                &Replication::default(),
-                &ConflictResolution::default(),
-                None,
-            );
+            let mut settings = driver::Settings::new(&REPLICATION, &CONFLICTS, None);
             let result = replication_settings(&one(variable, value), &mut settings);
             let driver::Settings {
                 max_attempts,
