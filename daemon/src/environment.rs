@@ -2,12 +2,15 @@
 //! cannot be read is an error at the start; zrepl 0.7.0 panics when it first needs it.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::go_duration::GoDuration;
+use crate::replication::attempt::DEFAULT_MAX_ATTEMPTS;
 use crate::replication::driver;
 use crate::rpc::{client, connectivity, server};
+use crate::status::Setting;
 
 /// The client's limit for the exchange of banners.
 pub const CLIENT_HANDSHAKE: &str = "ZREPL_RPC_CLIENT_VERSIONHANDSHAKE_TIMEOUT";
@@ -23,6 +26,10 @@ pub const RECONNECT: &str = "ZREPL_REPLICATION_RECONNECT_HARD_FAIL_TIMEOUT";
 pub const MAX_ATTEMPTS: &str = "ZREPL_REPLICATION_MAX_ATTEMPTS";
 /// How long a stream may stand still before it is cut, to be resumed. zrepl 0.7.0 does not have it.
 pub const STALL: &str = "ZREPL_REPLICATION_STALL_TIMEOUT";
+/// How long a client of the control socket may take to say what it wants.
+pub const CONTROL_READ: &str = "ZREPL_DAEMON_CONTROL_SERVER_READ_TIMEOUT";
+/// How long a client of the control socket may take to read the answer.
+pub const CONTROL_WRITE: &str = "ZREPL_DAEMON_CONTROL_SERVER_WRITE_TIMEOUT";
 
 const A_DURATION: &str = "a duration above zero, such as \"10s\"";
 const A_NUMBER: &str = "a whole number above zero, such as \"3\"";
@@ -78,12 +85,56 @@ pub fn replication_settings(
 ) -> Result<(), EnvironmentError> {
     set(variables, RECONNECT, &mut settings.reconnect_limit)?;
     set(variables, STALL, &mut settings.stall_limit)?;
-    if let Some(number) = read(variables, MAX_ATTEMPTS, A_NUMBER, |text| {
-        FromStr::from_str(text).ok()
-    })? {
-        settings.max_attempts = number;
-    }
+    settings.max_attempts = max_attempts(variables)?;
     Ok(())
+}
+
+/// How many attempts a replication has.
+pub fn max_attempts(variables: Variables<'_>) -> Result<NonZeroU32, EnvironmentError> {
+    let number = |text: &str| FromStr::from_str(text).ok();
+    let found = read(variables, MAX_ATTEMPTS, A_NUMBER, number)?;
+    Ok(found.unwrap_or(DEFAULT_MAX_ATTEMPTS))
+}
+
+/// How long a client of the control socket may take to say what it wants, and to read the answer.
+pub fn control_limits(variables: Variables<'_>) -> Result<(Duration, Duration), EnvironmentError> {
+    let (mut read, mut write) = (Duration::from_secs(1), Duration::from_secs(1));
+    set(variables, CONTROL_READ, &mut read)?;
+    set(variables, CONTROL_WRITE, &mut write)?;
+    Ok((read, write))
+}
+
+/// All of these settings as they are, for the status.
+pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentError> {
+    let client = client_settings(variables)?;
+    let server = server_settings(variables, "")?;
+    let (read, write) = control_limits(variables)?;
+    let durations = [
+        (CONTROL_READ, read),
+        (CONTROL_WRITE, write),
+        (RECONNECT, client.connectivity.limit),
+        (CLIENT_HANDSHAKE, client.handshake.banner_limit),
+        (PING_PAUSE, client.connectivity.pause),
+        (SERVER_HANDSHAKE, server.handshake.banner_limit),
+        (LABEL, server.handshake.label_limit),
+    ];
+    let mut settings: Vec<Setting> = durations
+        .into_iter()
+        .map(|(variable, duration)| {
+            let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+            Setting {
+                var: variable.to_owned(),
+                value: GoDuration::from_nanoseconds(nanoseconds).to_string(),
+                value_go_type: "time.Duration".to_owned(),
+            }
+        })
+        .collect();
+    settings.push(Setting {
+        var: MAX_ATTEMPTS.to_owned(),
+        value: max_attempts(variables)?.to_string(),
+        value_go_type: "int".to_owned(),
+    });
+    Ok(settings)
 }
 
 fn set(

@@ -32,8 +32,8 @@ use crate::property::{Dialect, Property, PropertyName, ZfsVersion};
 use crate::stream::{ReceiveStream, SendStream};
 use crate::version::FilesystemVersion;
 use crate::zfs::{
-    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, Pool, ReceiveArgs,
-    SendArgs, VersionQuery, Zfs,
+    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, PackageArgs, Pool,
+    ReceiveArgs, SendArgs, VersionQuery, Zfs,
 };
 
 use self::command::Command;
@@ -72,14 +72,15 @@ impl Cli {
                 Reason::DeviceMissing,
             ));
         }
-        Self::with_tools(Tools {
-            zfs: "zfs".into(),
-            zpool: "zpool".into(),
-        })
+        Self::with_counters(Arc::default())
     }
 
-    fn with_tools(tools: Tools) -> Result<Self> {
-        let counters = Arc::new(Counters::default());
+    /// The tools in `PATH`, for whoever counts what they cost elsewhere.
+    pub(crate) fn with_counters(counters: Arc<Counters>) -> Result<Self> {
+        let tools = Tools {
+            zfs: "zfs".into(),
+            zpool: "zpool".into(),
+        };
         let output = Command::new(&tools.zfs, &counters)
             .args(["version"])
             .success(Operation::Open, "")?;
@@ -231,5 +232,9 @@ impl Zfs for Cli {
 
     fn receive(&self, receive: &ReceiveArgs) -> Result<ReceiveStream> {
         receive::receive(self, receive)
+    }
+
+    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
+        receive::receive_package(self, package)
     }
 }

@@ -12,10 +12,11 @@ mod stream;
 mod submission;
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zfs_sys::optional::Optional;
 
+use crate::cli::Cli;
 use crate::counters::Counters;
 use crate::errno::{Errno, Symbol};
 use crate::error::{Operation, Reason, Result, ZfsError};
@@ -26,8 +27,8 @@ use crate::property::{Dialect, Property, PropertyName, ZfsVersion};
 use crate::stream::{ReceiveStream, SendStream};
 use crate::version::FilesystemVersion;
 use crate::zfs::{
-    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, Pool, ReceiveArgs,
-    SendArgs, VersionQuery, Zfs,
+    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, PackageArgs, Pool,
+    ReceiveArgs, SendArgs, VersionQuery, Zfs,
 };
 
 use self::core::Core;
@@ -41,6 +42,8 @@ pub struct Native {
     device: Arc<Device>,
     counters: Arc<Counters>,
     dialect: Dialect,
+    /// zfs(8), once something was asked for that only it can do.
+    tools: Arc<Mutex<Option<Cli>>>,
 }
 
 impl Native {
@@ -56,7 +59,23 @@ impl Native {
             device: Arc::new(device),
             counters,
             dialect: Dialect::local(version),
+            tools: Arc::default(),
         })
+    }
+
+    /// zfs(8), for what libzfs_core does not offer. Its processes are counted here.
+    fn tools(&self, what: &str) -> Result<Cli> {
+        // A panic of another caller leaves it open or not.
+        let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tools) = &*tools {
+            return Ok(tools.clone());
+        }
+        let opened = Cli::with_counters(Arc::clone(&self.counters)).map_err(|error| {
+            let found = error.detail.as_deref().unwrap_or("it does not answer");
+            let detail = format!("{what} needs zfs(8): {found}");
+            error.with_detail(detail)
+        })?;
+        Ok(tools.insert(opened).clone())
     }
 
     /// Holds snapshots until `lease` is dropped or the process ends, however it ends: the kernel releases them with the
@@ -246,6 +265,10 @@ impl Zfs for Native {
 
     fn receive(&self, receive: &ReceiveArgs) -> Result<ReceiveStream> {
         stream::receive(self, receive)
+    }
+
+    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
+        self.tools("receiving properties")?.receive_package(package)
     }
 }
 
