@@ -652,3 +652,5 @@ async fn memory_forgets_filesystems_that_are_gone() {
     replicate_again(&world, &settings(), &mut memory).await;
     assert!(memory.is_empty());
 }
+
+mod random;
