@@ -32,8 +32,8 @@ use crate::property::{Dialect, Property, PropertyName, ZfsVersion};
 use crate::stream::{ReceiveStream, SendStream};
 use crate::version::FilesystemVersion;
 use crate::zfs::{
-    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, Pool, ReceiveArgs,
-    SendArgs, VersionQuery, Zfs,
+    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, PackageArgs, Pool,
+    ReceiveArgs, SendArgs, VersionQuery, Zfs,
 };
 
 use self::command::Command;
@@ -232,5 +232,9 @@ impl Zfs for Cli {
 
     fn receive(&self, receive: &ReceiveArgs) -> Result<ReceiveStream> {
         receive::receive(self, receive)
+    }
+
+    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
+        receive::receive_package(self, package)
     }
 }

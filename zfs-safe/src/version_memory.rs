@@ -142,8 +142,9 @@ impl VersionMemory {
         }
     }
 
-    /// Evidence is read before the snapshots are listed: a change in between makes the next reading another one.
-    fn snapshots_by(
+    /// The same, by evidence that was read a moment ago and is not read again. Snapshots that have come or gone since then may
+    /// be missed.
+    pub fn snapshots_by(
         &self,
         dataset: &DatasetPath,
         evidence: Evidence,
@@ -155,6 +156,7 @@ impl VersionMemory {
         {
             return Ok(Arc::clone(&known.snapshots));
         }
+        // Evidence is read before the snapshots are listed: a change in between makes the next reading another one.
         let snapshots: Arc<[_]> = self.zfs.versions(dataset, &VersionQuery::SNAPSHOTS)?.into();
         let mut datasets = lock(&self.datasets);
         if evidence.is_settled(now) {

@@ -56,6 +56,11 @@ impl LocalZfs {
         self.0.versions.versions(dataset, SystemTime::now())
     }
 
+    /// Snapshots of a dataset, oldest first, through the memory. Blocks.
+    pub fn snapshots(&self, dataset: &DatasetPath) -> zfs_safe::Result<Arc<[FilesystemVersion]>> {
+        self.0.versions.snapshots(dataset, SystemTime::now())
+    }
+
     /// What is marked on a dataset whose versions are these. Blocks, the first time for a dataset.
     pub fn inventory(
         &self,
