@@ -20,8 +20,8 @@ use zfs_safe::property::{DatasetType, Property, PropertyName, Source, ZfsVersion
 use zfs_safe::stream::{ReceiveReport, ReceiveStream, SendStream};
 use zfs_safe::version::{FilesystemVersion, Txg};
 use zfs_safe::zfs::{
-    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, Pool, PoolHealth,
-    ReceiveArgs, SendArgs, VersionQuery, Zfs,
+    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, PackageArgs, Pool,
+    PoolHealth, ReceiveArgs, SendArgs, VersionQuery, Zfs,
 };
 use zfs_safe::{Outcome, Result, ZfsError};
 
@@ -729,6 +729,15 @@ impl Zfs for FakeZfs {
                 .and_then(|()| writer.write_all(&vec![b'z'; len]));
             written.map_err(|_| ZfsError::new(Operation::Send, name.as_str(), Reason::ReaderGone))
         })
+    }
+
+    /// Only zfs(8) knows packages, and there is none.
+    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
+        Err(ZfsError::new(
+            Operation::Receive,
+            package.snapshot.as_str(),
+            Reason::Process,
+        ))
     }
 
     fn receive(&self, receive: &ReceiveArgs) -> Result<ReceiveStream> {
