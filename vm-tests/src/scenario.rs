@@ -117,6 +117,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(replication::replication_between_releases),
     },
     Scenario {
+        name: "takes_over_from_zrepl_0_7_0",
+        everywhere: false,
+        run: Run::Alone(replication::takes_over_from_zrepl_0_7_0),
+    },
+    Scenario {
         name: "replication_survives_kills",
         everywhere: false,
         run: Run::Alone(replication::replication_survives_kills),
