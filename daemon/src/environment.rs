@@ -84,7 +84,7 @@ pub fn replication_settings(
     settings: &mut driver::Settings,
 ) -> Result<(), EnvironmentError> {
     set(variables, RECONNECT, &mut settings.reconnect_limit)?;
-    set(variables, STALL, &mut settings.stall_limit)?;
+    settings.stall_limit = stall_limit(variables)?;
     settings.max_attempts = max_attempts(variables)?;
     Ok(())
 }
@@ -94,6 +94,13 @@ pub fn max_attempts(variables: Variables<'_>) -> Result<NonZeroU32, EnvironmentE
     let number = |text: &str| FromStr::from_str(text).ok();
     let found = read(variables, MAX_ATTEMPTS, A_NUMBER, number)?;
     Ok(found.unwrap_or(DEFAULT_MAX_ATTEMPTS))
+}
+
+/// How long a stream may stand still.
+pub fn stall_limit(variables: Variables<'_>) -> Result<Duration, EnvironmentError> {
+    let mut limit = driver::DEFAULT_STALL_LIMIT;
+    set(variables, STALL, &mut limit)?;
+    Ok(limit)
 }
 
 /// How long a client of the control socket may take to say what it wants, and to read the answer.
@@ -113,6 +120,7 @@ pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentErr
         (CONTROL_READ, read),
         (CONTROL_WRITE, write),
         (RECONNECT, client.connectivity.limit),
+        (STALL, stall_limit(variables)?),
         (CLIENT_HANDSHAKE, client.handshake.banner_limit),
         (PING_PAUSE, client.connectivity.pause),
         (SERVER_HANDSHAKE, server.handshake.banner_limit),
