@@ -125,6 +125,7 @@ pub enum ReceiveError {
 }
 
 /// Why the way from a stream into ZFS came to an early end.
+#[derive(Debug)]
 enum Broken {
     Pipe(io::Error),
     Stopped,
