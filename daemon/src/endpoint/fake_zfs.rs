@@ -20,8 +20,8 @@ use zfs_safe::property::{DatasetType, Property, PropertyName, Source, ZfsVersion
 use zfs_safe::stream::{ReceiveReport, ReceiveStream, SendStream};
 use zfs_safe::version::{FilesystemVersion, Txg};
 use zfs_safe::zfs::{
-    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, Pool, PoolHealth,
-    ReceiveArgs, SendArgs, VersionQuery, Zfs,
+    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, PackageArgs, Pool,
+    PoolHealth, ReceiveArgs, SendArgs, VersionQuery, Zfs,
 };
 use zfs_safe::{Outcome, Result, ZfsError};
 
@@ -751,6 +751,12 @@ impl Zfs for FakeZfs {
                 ..ReceiveReport::default()
             })
         })
+    }
+
+    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
+        let snapshot = package.snapshot.as_str();
+        self.called(format!("receive package {snapshot}"));
+        Err(unsupported(Operation::Receive, snapshot))
     }
 }
 
