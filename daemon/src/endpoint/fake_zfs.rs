@@ -761,6 +761,12 @@ impl Zfs for FakeZfs {
             })
         })
     }
+
+    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
+        let snapshot = package.snapshot.as_str();
+        self.called(format!("receive package {snapshot}"));
+        Err(unsupported(Operation::Receive, snapshot))
+    }
 }
 
 /// As zfs(8) is told to send.
