@@ -73,7 +73,7 @@ impl From<&JobConfig> for Kind {
 #[derive(Debug)]
 enum Work {
     Active(Active),
-    Passive(Passive),
+    Passive(Box<Passive>),
     /// Waits for its end.
     Nothing,
 }
@@ -142,7 +142,7 @@ impl Job {
             match work {
                 Work::Active(active) => Started::Active(active),
                 Work::Passive(passive) => match passive.listen() {
-                    Ok(listening) => Started::Passive(listening),
+                    Ok(listening) => Started::Passive(Box::new(listening)),
                     Err(error) => {
                         let error = crate::causes::chain(&error);
                         tracing::error!(err = %error, "cannot listen");
@@ -165,9 +165,32 @@ impl Job {
     }
 }
 
+#[cfg(test)]
+impl Job {
+    /// A push job whose invocations take `takes` to end once they are told to.
+    pub(crate) fn that_ends_within(name: &str, takes: std::time::Duration) -> Self {
+        let handle = Handle {
+            name: JobName::new(name).expect("valid"),
+            kind: Kind::Push,
+            signals: Arc::new(Signals::default()),
+            replication: LastReplication::default(),
+        };
+        let signals = Arc::clone(&handle.signals);
+        Self {
+            handle,
+            span: Span::none(),
+            work: Work::Active(Active {
+                signals,
+                interval: None,
+                invocation: Box::new(active::Stubborn(takes)),
+            }),
+        }
+    }
+}
+
 enum Started {
     Active(Active),
-    Passive(passive::Listening),
+    Passive(Box<passive::Listening>),
     Nothing,
     Ended,
 }

@@ -31,7 +31,7 @@ impl Active {
     /// Runs until `stop` is cancelled.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut clock = self.interval.map(Clock::start);
-        loop {
+        while !stop.is_cancelled() {
             tracing::info!("wait for wakeups");
             tokio::select! {
                 biased;
@@ -102,6 +102,22 @@ impl Clock {
 fn later(from: Instant, by: Duration) -> Instant {
     const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
     from + by.min(YEARS)
+}
+
+/// Does nothing, and takes its time to stop.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct Stubborn(pub(super) Duration);
+
+#[cfg(test)]
+#[tonic::async_trait]
+impl Invoke for Stubborn {
+    async fn invoke(&mut self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        tokio::time::sleep(self.0).await;
+    }
+
+    async fn settle(&mut self) {}
 }
 
 #[cfg(test)]
