@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::go_duration::GoDuration;
@@ -89,10 +88,8 @@ pub fn replication_settings(
     Ok(())
 }
 
-/// How many attempts a replication has.
-pub fn max_attempts(variables: Variables<'_>) -> Result<NonZeroU32, EnvironmentError> {
-    let number = |text: &str| FromStr::from_str(text).ok();
-    let found = read(variables, MAX_ATTEMPTS, A_NUMBER, number)?;
+fn max_attempts(variables: Variables<'_>) -> Result<NonZeroU32, EnvironmentError> {
+    let found = read(variables, MAX_ATTEMPTS, A_NUMBER, |text| text.parse().ok())?;
     Ok(found.unwrap_or(DEFAULT_MAX_ATTEMPTS))
 }
 
@@ -109,32 +106,37 @@ pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentErr
     let client = client_settings(variables)?;
     let server = server_settings(variables, "")?;
     let (read, write) = control_limits(variables)?;
+    let mut stall = driver::DEFAULT_STALL_LIMIT;
+    set(variables, STALL, &mut stall)?;
+    let attempts = max_attempts(variables)?;
     let durations = [
         (CONTROL_READ, read),
         (CONTROL_WRITE, write),
         (RECONNECT, client.connectivity.limit),
+        (STALL, stall),
         (CLIENT_HANDSHAKE, client.handshake.banner_limit),
         (PING_PAUSE, client.connectivity.pause),
         (SERVER_HANDSHAKE, server.handshake.banner_limit),
         (LABEL, server.handshake.label_limit),
     ];
-    let mut settings: Vec<Setting> = durations
-        .into_iter()
-        .map(|(variable, duration)| {
-            let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-            Setting {
-                var: variable.to_owned(),
-                value: GoDuration::from_nanoseconds(nanoseconds).to_string(),
-                value_go_type: "time.Duration".to_owned(),
-            }
-        })
-        .collect();
-    settings.push(Setting {
+    let duration = |(variable, duration): (&str, Duration)| {
+        let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Setting {
+            var: variable.to_owned(),
+            value: GoDuration::from_nanoseconds(nanoseconds).to_string(),
+            value_go_type: "time.Duration".to_owned(),
+        }
+    };
+    let attempts = Setting {
         var: MAX_ATTEMPTS.to_owned(),
-        value: max_attempts(variables)?.to_string(),
+        value: attempts.to_string(),
         value_go_type: "int".to_owned(),
-    });
-    Ok(settings)
+    };
+    Ok(durations
+        .into_iter()
+        .map(duration)
+        .chain([attempts])
+        .collect())
 }
 
 fn set(
@@ -177,10 +179,25 @@ fn read<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::transfer::{ConflictResolution, Replication};
+    use crate::config::{self, job::JobConfig};
 
     fn one(variable: &'static str, value: &'static str) -> impl Fn(&str) -> Option<OsString> {
         move |asked| (asked == variable).then(|| value.into())
+    }
+
+    /// The settings of a job that says nothing about them.
+    fn as_configured() -> driver::Settings {
+        let keep = "[{type: last_n, count: 1}]";
+        let yaml = format!(
+            "jobs:\n- type: pull\n  name: p\n  root_fs: tank\n  interval: manual\n  \
+             connect: {{type: local, listener_name: l, client_identity: c}}\n  \
+             pruning: {{keep_sender: {keep}, keep_receiver: {keep}}}\n"
+        );
+        let loaded = config::parse("test.yml", &yaml).expect("good");
+        let Some(JobConfig::Pull(job)) = loaded.config.job("p") else {
+            panic!("a pull job")
+        };
+        driver::Settings::new(&job.replication, &job.conflict_resolution, None)
     }
 
     #[test]
@@ -217,13 +234,33 @@ mod tests {
     }
 
     #[test]
+    fn the_status_shows_what_holds_as_go_prints_it() {
+        let shown = |variables: Variables<'_>, name: &str| {
+            let settings = settings(variables).expect("nothing wrong");
+            let found = settings.into_iter().find(|setting| setting.var == name);
+            found.map(|setting| (setting.value, setting.value_go_type))
+        };
+        let duration = |text: &str| Some((text.to_owned(), "time.Duration".to_owned()));
+        assert_eq!(shown(&|_| None, RECONNECT), duration("10m0s"));
+        assert_eq!(shown(&one(LABEL, "1500ms"), LABEL), duration("1.5s"));
+        assert_eq!(
+            shown(&one(CONTROL_WRITE, "2s"), CONTROL_WRITE),
+            duration("2s")
+        );
+        assert_eq!(
+            shown(&one(CONTROL_WRITE, "2s"), CONTROL_READ),
+            duration("1s")
+        );
+        assert_eq!(
+            shown(&one(MAX_ATTEMPTS, "5"), MAX_ATTEMPTS),
+            Some(("5".to_owned(), "int".to_owned()))
+        );
+    }
+
+    #[test]
     fn replication_has_three_variables_of_its_own() {
         let changed = |variable, value| {
-            let mut settings = driver::Settings::new(
-                &Replication::default(),
-                &ConflictResolution::default(),
-                None,
-            );
+            let mut settings = as_configured();
             let result = replication_settings(&one(variable, value), &mut settings);
             let driver::Settings {
                 max_attempts,

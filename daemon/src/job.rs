@@ -165,6 +165,29 @@ impl Job {
     }
 }
 
+#[cfg(test)]
+impl Job {
+    /// A push job whose invocations take `takes` to end once they are told to.
+    pub(crate) fn that_ends_within(name: &str, takes: std::time::Duration) -> Self {
+        let handle = Handle {
+            name: JobName::new(name).expect("valid"),
+            kind: Kind::Push,
+            signals: Arc::new(Signals::default()),
+            replication: LastReplication::default(),
+        };
+        let signals = Arc::clone(&handle.signals);
+        Self {
+            handle,
+            span: Span::none(),
+            work: Work::Active(Active {
+                signals,
+                interval: None,
+                invocation: Box::new(active::Stubborn(takes)),
+            }),
+        }
+    }
+}
+
 enum Started {
     Active(Active),
     Passive(passive::Listening),

@@ -1,14 +1,15 @@
-//! The zrepl daemon: so far, everything it decides, and how the two sides talk. A module uses only those to the right of it:
+//! The zrepl daemon. A module uses only those to the right of it:
 //!
 //! ```text
-//! rpc, replication ─► endpoint ─► bandwidth, transport ─► config ─► hook, snapshot, prune ─► filter, name ─► interval, go_duration, go_regex
+//! service ─► job ─► rpc, replication ─► endpoint ─► bandwidth, transport ─► config ─► hook, snapshot, prune ─► filter, name
+//!                                                                                    ─► interval, go_duration, go_regex
 //! ```
 //!
 //! But `config` also reads addresses of clients and certificates with the two parts of `transport` that know no sockets, `ip_map`
 //! and `tls::files`.
 //!
-//! `version`, `zfs_backend`, `environment` and `causes` stand by themselves: which build this is, how it reaches ZFS, what the
-//! environment changes, and errors in one line.
+//! `status` is what others see of all that. `version`, `zfs_backend`, `environment` and `causes` stand by themselves: which build this
+//! is, how it reaches ZFS, what the environment changes, and errors in one line.
 
 pub mod bandwidth;
 pub mod causes;

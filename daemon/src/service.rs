@@ -171,3 +171,6 @@ impl Controlled for Daemon {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,7 +121,9 @@ impl LocalZfs {
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> T {
         let this = self.clone();
-        match spawn_blocking(move || work(&this)).await {
+        // What is logged there is logged for whoever asked.
+        let span = tracing::Span::current();
+        match spawn_blocking(move || span.in_scope(|| work(&this))).await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),

@@ -104,5 +104,21 @@ fn later(from: Instant, by: Duration) -> Instant {
     from + by.min(YEARS)
 }
 
+/// Does nothing, and takes its time to stop.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct Stubborn(pub(super) Duration);
+
+#[cfg(test)]
+#[tonic::async_trait]
+impl Invoke for Stubborn {
+    async fn invoke(&mut self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        tokio::time::sleep(self.0).await;
+    }
+
+    async fn settle(&mut self) {}
+}
+
 #[cfg(test)]
 mod tests;

@@ -221,37 +221,39 @@ impl Source {
             senders: Kept::default(),
         }
     }
-
-    /// In whose name marks for this client are made.
-    fn marks_for(&self, client: &Client) -> sender::Settings {
-        let plain = &self.settings;
-        if !self.has_several_clients || !client_cursor::is_agreed(&client.agreement) {
-            return plain.clone();
-        }
-        match client_cursor::job_id(&plain.job, &client.identity, &self.others) {
-            Some(job) => sender::Settings {
-                job,
-                fallback_job: Some(plain.job.clone()),
-                ..plain.clone()
-            },
-            None => {
-                let why = "the names of the job and of the client are too long together, or are those of another job";
-                self.span.in_scope(|| {
-                    tracing::warn!(client = %client.identity, "this client's cursor cannot be kept apart from those of other clients: {why}");
-                });
-                plain.clone()
-            }
-        }
-    }
 }
 
 impl Endpoints for Source {
     fn endpoint(&self, client: &Client) -> Arc<dyn Endpoint> {
-        let settings = self.marks_for(client);
+        let settings = if self.has_several_clients {
+            self.span
+                .in_scope(|| settings_for(client, &self.settings, &self.others))
+        } else {
+            self.settings.clone()
+        };
         let sender = self.senders.endpoint(settings.job.clone(), || {
             Sender::new(self.zfs.clone(), settings)
         });
         Arc::new(Side::new(sender, of_client(&self.span, &client.identity)))
+    }
+}
+
+/// With the name in which marks for this client are made, where several can come.
+fn settings_for(client: &Client, plain: &sender::Settings, others: &[JobId]) -> sender::Settings {
+    if !client_cursor::is_agreed(&client.agreement) {
+        return plain.clone();
+    }
+    match client_cursor::job_id(&plain.job, &client.identity, others) {
+        Some(job) => sender::Settings {
+            job,
+            fallback_job: Some(plain.job.clone()),
+            ..plain.clone()
+        },
+        None => {
+            let why = "the names of job and client are too long together, or could be those of another job";
+            tracing::warn!(client = %client.identity, "cannot keep this client's cursor apart from those of other clients: {why}");
+            plain.clone()
+        }
     }
 }
 

@@ -80,7 +80,7 @@ impl Signals {
     }
 
     /// Waits for a wakeup. Cancelling it makes the job deaf again; a wakeup that came before that is not lost.
-    pub(super) async fn woken(&self) {
+    pub(crate) async fn woken(&self) {
         let waiting = Waiting(self);
         {
             let mut state = self.state();

@@ -13,7 +13,9 @@ mod logfmt;
 mod subsystem;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
 
 use jiff::tz::TimeZone;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -23,26 +25,25 @@ use crate::environment::Variables;
 use format::{Look, Writer};
 use layer::Lines;
 
-/// Logging was set up before, by somebody else in this process.
+/// Why nothing can be logged.
 #[derive(Debug, thiserror::Error)]
-#[error("logging is set up already")]
-pub struct AlreadyStarted(#[from] tracing::subscriber::SetGlobalDefaultError);
+pub enum LoggingError {
+    /// It was set up before, by somebody else in this process.
+    #[error("logging is set up already")]
+    AlreadyStarted(#[from] tracing::subscriber::SetGlobalDefaultError),
+    /// Standard output cannot be used.
+    #[error("cannot log to standard output")]
+    Stdout(#[source] io::Error),
+}
 
 /// Begins to log as configured, for the rest of the process. Outlets that this version does not have are named in a warning.
-pub fn start(config: &Logging, variables: Variables<'_>) -> Result<(), AlreadyStarted> {
+pub fn start(config: &Logging, variables: Variables<'_>) -> Result<(), LoggingError> {
     let stdout = config.outlets().iter().find_map(|outlet| match outlet {
         Outlet::Stdout(stdout) => Some(stdout),
         Outlet::Syslog(_) | Outlet::Tcp(_) => None,
     });
-    let lines = stdout.map(|outlet| {
-        let look = look(outlet, io::stdout().is_terminal(), variables);
-        let writer = Writer {
-            format: outlet.format,
-            look,
-            zone: TimeZone::system(),
-        };
-        Lines::new(outlet.level, writer, io::stdout())
-    });
+    let lines = stdout.map(|outlet| lines(outlet, variables)).transpose();
+    let lines = lines.map_err(LoggingError::Stdout)?;
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))?;
     for outlet in config.outlets() {
         let kind = match outlet {
@@ -60,6 +61,18 @@ pub fn start(config: &Logging, variables: Variables<'_>) -> Result<(), AlreadySt
         }
     }
     Ok(())
+}
+
+fn lines(outlet: &StdoutOutlet, variables: Variables<'_>) -> io::Result<Lines<File>> {
+    let writer = Writer {
+        format: outlet.format,
+        look: look(outlet, io::stdout().is_terminal(), variables),
+        zone: TimeZone::system(),
+    };
+    // A descriptor of our own: whoever has locked Rust's standard output would stop every task that has something to say, and
+    // each line is to be one write.
+    let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    Ok(Lines::new(outlet.level, writer, out))
 }
 
 /// What an outlet shows besides the entry itself. zrepl 0.7.0's rules: on a terminal there is always a time, and elsewhere

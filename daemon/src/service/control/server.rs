@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -76,8 +76,8 @@ async fn report(error: &io::Error) {
     sleep(PAUSE).await;
 }
 
-async fn converse(
-    stream: UnixStream,
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     daemon: Arc<dyn Controlled>,
     limits: Limits,
     stop: CancellationToken,
