@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::certificates;
 use crate::daemon::{self, Daemon};
+use crate::guest::Guest;
 use crate::host::Host;
 use crate::link::{Pair, RECEIVER};
 use crate::machine::{Machine, Options};
@@ -31,6 +32,7 @@ const ROUND_LIMIT: Duration = Duration::from_secs(180);
 
 /// What is on the sender. The job `files` takes all but `secret`.
 const SENDER_POOL: &str = "
+chmod 600 /put/*.key
 truncate -s 512M /tmp/tank.img
 zpool create -O mountpoint=/tank tank /tmp/tank.img
 zfs create tank/docs
@@ -55,6 +57,7 @@ zfs snapshot -r tank@tuesday
 zfs destroy tank/photos@monday";
 
 const RECEIVER_POOL: &str = "
+chmod 600 /put/*.key
 truncate -s 512M /tmp/backup.img
 zpool create -O mountpoint=none backup /tmp/backup.img";
 
@@ -164,10 +167,16 @@ fn boot(
     println!(
         "two machines, up after {:.0} s: the sender has OpenZFS {}, the receiver {}; a cable joins them",
         started.elapsed().as_secs_f64(),
-        pair.sender().fact("zfs"),
-        pair.receiver().fact("zfs"),
+        release(pair.sender()),
+        release(pair.receiver()),
     );
     Ok(pair)
+}
+
+/// Without Debian's revision.
+fn release(guest: &Guest) -> &str {
+    let version = guest.fact("zfs");
+    version.split('-').next().unwrap_or(version)
 }
 
 fn tell(pair: &Pair) -> Result<()> {

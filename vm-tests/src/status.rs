@@ -139,13 +139,16 @@ pub(crate) struct Step {
     pub(crate) resumed: bool,
     pub(crate) expected: u64,
     pub(crate) replicated: u64,
+    /// Whether it was done, as far as the report goes.
+    pub(crate) done: bool,
 }
 
 fn filesystems(attempt: &Value) -> Vec<Filesystem> {
     let all = attempt["Filesystems"].as_array();
     all.into_iter()
         .flatten()
-        .map(|filesystem| Filesystem {
+        .map(|filesystem| (filesystem, filesystem["CurrentStep"].as_u64().unwrap_or(0)))
+        .map(|(filesystem, current)| Filesystem {
             name: text(&filesystem["Info"]["Name"]),
             error: error_text(&filesystem["PlanError"])
                 .or_else(|| error_text(&filesystem["StepError"])),
@@ -153,7 +156,9 @@ fn filesystems(attempt: &Value) -> Vec<Filesystem> {
                 .as_array()
                 .into_iter()
                 .flatten()
-                .map(|step| Step {
+                .zip(0..)
+                .map(|(step, index)| Step {
+                    done: index < current,
                     from: text(&step["Info"]["From"]),
                     to: text(&step["Info"]["To"]),
                     resumed: step["Info"]["Resumed"] == true,
@@ -226,6 +231,8 @@ mod tests {
     fn steps_of_all_attempts_count() {
         let run = run("done");
         assert_eq!(run.bytes(), 9);
+        let done: Vec<bool> = run.steps().iter().map(|(_, step)| step.done).collect();
+        assert_eq!(done, [false, true]);
         let resumed: Vec<bool> = run.steps().iter().map(|(_, step)| step.resumed).collect();
         assert_eq!(resumed, [false, true]);
         let last = run.filesystem("a").expect("listed");

@@ -5,7 +5,10 @@ use crate::status::{Run, Step};
 /// Prints what a run has sent. Filesystems of which nothing was sent are left out.
 pub(super) fn print_steps(run: &Run) {
     for (filesystem, step) in run.steps() {
-        println!("{}", line(&filesystem, &step));
+        // What was planned in an attempt and not begun is in the next one.
+        if step.done || step.replicated > 0 {
+            println!("{}", line(&filesystem, &step));
+        }
     }
     let attempts = match run.attempts().len() {
         1 => String::new(),
@@ -31,10 +34,10 @@ fn line(filesystem: &str, step: &Step) -> String {
     } else {
         from
     };
-    let how = match (step.resumed, step.replicated < step.expected) {
-        (true, _) => "resumed, the rest: ",
-        (false, true) => "cut after ",
-        (false, false) => "",
+    let how = match (step.resumed, step.done) {
+        (_, false) => "cut after ",
+        (true, true) => "resumed, the rest: ",
+        (false, true) => "",
     };
     format!(
         "    {filesystem:<18} {from:>12} → {:<9} {how}{}",
@@ -81,9 +84,11 @@ mod tests {
             resumed: false,
             expected: 3_145_728,
             replicated: 1_048_576,
+            done: false,
         };
         assert!(line("tank", &step).contains("full → @monday   cut after 1.0 MiB"));
         step.resumed = true;
+        step.done = true;
         assert!(line("tank", &step).contains("resumed, the rest: 1.0 MiB"));
         step.resumed = false;
         step.replicated = step.expected;

@@ -53,6 +53,7 @@ pub(crate) fn replication_table(bench: &Bench<'_>) -> Result<()> {
             .ok()?;
         let (active, passive) = configuration::both_daemons(&ways);
         guest.script(&configuration::ssh_script(program))?.ok()?;
+        guest.script("chmod 600 /put/*.key")?.ok()?;
         let passive = Daemon::new(guest, program, "passive", &passive)?;
         passive.start()?;
         let active = Daemon::new(guest, program, "active", &active)?;
