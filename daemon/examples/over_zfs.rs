@@ -384,7 +384,10 @@ impl Endpoint for Bare {
             .await
             .map_err(failed)?;
         let receive = started.map_err(failed)?;
-        zfs_stream::receive(stream, receive).await.map_err(failed)?;
+        let stop = CancellationToken::new();
+        zfs_stream::receive(stream, receive, &stop)
+            .await
+            .map_err(failed)?;
         Ok(ReceiveRes::default())
     }
 }

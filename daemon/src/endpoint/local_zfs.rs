@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use tokio::task::spawn_blocking;
 use zfs_safe::group_commit::GroupCommit;
-use zfs_safe::name::DatasetPath;
+use zfs_safe::name::{DatasetPath, VersionName};
 use zfs_safe::version::FilesystemVersion;
 use zfs_safe::version_memory::VersionMemory;
-use zfs_safe::zfs::Zfs;
+use zfs_safe::zfs::{Dataset, DatasetQuery, Zfs};
 use zfs_safe::{Outcome, ZfsError};
 
-use super::mark::memory::MarkMemory;
+use super::mark::memory::{MarkMemory, version};
 use super::mark::{Change, Inventory};
 
 /// A handle; clones share everything.
@@ -56,6 +56,20 @@ impl LocalZfs {
         self.0.versions.versions(dataset, SystemTime::now())
     }
 
+    /// Snapshots of a dataset, oldest first, through the memory. Blocks.
+    pub fn snapshots(&self, dataset: &DatasetPath) -> zfs_safe::Result<Arc<[FilesystemVersion]>> {
+        self.0.versions.snapshots(dataset, SystemTime::now())
+    }
+
+    /// Filesystems and volumes with the properties asked for. Blocks.
+    pub fn list(
+        &self,
+        roots: &[DatasetPath],
+        query: DatasetQuery,
+    ) -> zfs_safe::Result<Vec<Dataset>> {
+        self.zfs().datasets(roots, &query)
+    }
+
     /// What is marked on a dataset whose versions are these. Blocks, the first time for a dataset.
     pub fn inventory(
         &self,
@@ -63,6 +77,21 @@ impl LocalZfs {
         versions: &[FilesystemVersion],
     ) -> zfs_safe::Result<Inventory> {
         self.0.marks.inventory(self.zfs(), dataset, versions)
+    }
+
+    /// What a snapshot or bookmark is. Blocks.
+    pub fn version(&self, name: &VersionName) -> zfs_safe::Result<FilesystemVersion> {
+        version(self.zfs(), name)
+    }
+
+    /// What is held on a dataset, without its bookmarks. Blocks, the first time for a dataset.
+    pub fn holds(&self, dataset: &DatasetPath) -> zfs_safe::Result<Inventory> {
+        self.0.marks.holds(self.zfs(), dataset)
+    }
+
+    /// Remembers what a held snapshot is, so that [`holds`](Self::holds) need not ask.
+    pub fn remember_held(&self, version: &FilesystemVersion) {
+        self.0.marks.remember(version);
     }
 
     /// Makes marks, all of them before it returns. The first one that fails is the error. Blocks for a transaction group.
@@ -122,11 +151,7 @@ fn not_made(change: &Change, outcome: Outcome) -> Option<ZfsError> {
     match outcome {
         Outcome::Done | Outcome::AlreadyDone => None,
         Outcome::Failed(error) => Some(error),
-        Outcome::Missing => Some(ZfsError::new(
-            operation,
-            change.subject(),
-            Reason::NotFound,
-        )),
+        Outcome::Missing => Some(ZfsError::new(operation, change.subject(), Reason::NotFound)),
         Outcome::NotTried => Some(ZfsError::new(operation, change.subject(), Reason::Other)),
     }
 }

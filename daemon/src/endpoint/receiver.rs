@@ -1,13 +1,41 @@
 //! The side of a replication that filesystems go to: everything that is asked of a pull job by itself, and of a sink job by its
-//! clients.
+//! clients. Nothing outside the root can be named, and nothing that was received is ever destroyed to make a stream fit.
+//!
+//! ```text
+//! receiver ─► receive ─► parents, target
+//!          └► running
+//! ```
+
+mod parents;
+mod receive;
+mod running;
+mod target;
 
 use std::sync::Arc;
 
-use super::Endpoint;
-use super::access::ReceiveRoot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+use zfs_safe::ZfsError;
+use zfs_safe::name::{DatasetPath, EntityName};
+use zfs_safe::zfs::{Dataset, DatasetQuery};
+use zrepl_proto::pdu::{
+    Check as _, DestroySnapshotsReq, DestroySnapshotsRes, Filesystem, ListFilesystemReq,
+    ListFilesystemRes, ListFilesystemVersionsReq, ListFilesystemVersionsRes, ReceiveReq,
+    ReceiveRes, SendCompletedReq, SendCompletedRes,
+};
+
+use self::running::Running;
+use self::target::{RESUME_TOKEN, property};
+use super::access::{AccessError, ReceiveRoot};
 use super::local_zfs::LocalZfs;
 use super::mark::JobId;
+use super::mark::stale::judge;
+use super::placeholder::{PROPERTY, is_placeholder, local_value};
+use super::stream::SendStream;
+use super::{Endpoint, EndpointError, destruction, listing};
 use crate::bandwidth::Limit;
+use crate::causes::chain;
 use crate::config::transfer::ReceiveOptions;
 
 /// What a receiver is made from. All of it comes from the job's configuration, and the root of a sink's client from its identity.
@@ -23,11 +51,15 @@ pub struct Settings {
     pub limit: Option<Arc<Limit>>,
 }
 
-/// A receiver. Clones are the same receiver.
+/// A receiver. Clones are the same receiver: they know of each other's streams.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     zfs: LocalZfs,
     settings: Arc<Settings>,
+    running: Running,
+    /// Parents are made by one stream at a time.
+    parents: Arc<tokio::sync::Mutex<()>>,
+    tasks: TaskTracker,
 }
 
 impl Receiver {
@@ -36,13 +68,150 @@ impl Receiver {
         Self {
             zfs,
             settings: Arc::new(settings),
+            running: Running::default(),
+            parents: Arc::default(),
+            tasks: TaskTracker::new(),
         }
     }
 
     /// Waits until everything that was being received has come to its end. To be called once nobody asks any more, before the process
-    /// ends; streams must have been cut before.
-    pub async fn settle(&self) {}
+    /// ends: whoever was waiting for an answer has gone, and that cuts a stream.
+    pub async fn settle(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn local(&self, filesystem: &str) -> Result<DatasetPath, EndpointError> {
+        self.settings
+            .root
+            .to_local(filesystem)
+            .map_err(|error: AccessError| failed(format!("`Filesystem` invalid: {error}")))
+    }
+}
+
+fn failed(text: impl Into<String>) -> EndpointError {
+    EndpointError::Failed(text.into())
 }
 
 #[tonic::async_trait]
-impl Endpoint for Receiver {}
+impl Endpoint for Receiver {
+    async fn list_filesystems(
+        &self,
+        _: ListFilesystemReq,
+    ) -> Result<ListFilesystemRes, EndpointError> {
+        let settings = Arc::clone(&self.settings);
+        let listed = self.zfs.run(move |zfs| list(zfs, &settings.root)).await?;
+        let filesystems = listed
+            .iter()
+            .filter_map(|dataset| as_filesystem(&self.settings.root, dataset))
+            .collect();
+        Ok(ListFilesystemRes { filesystems })
+    }
+
+    async fn list_filesystem_versions(
+        &self,
+        request: ListFilesystemVersionsReq,
+    ) -> Result<ListFilesystemVersionsRes, EndpointError> {
+        let dataset = self.local(&request.filesystem)?;
+        let is_idle = !self.running.contains(&dataset);
+        let job = self.settings.job.clone();
+        let listed = self.zfs.run(move |zfs| {
+            let snapshots = zfs.snapshots(&dataset)?;
+            if is_idle && let Err(error) = reconcile(zfs, &dataset, &job) {
+                tracing::error!(fs = %dataset, err = %error, "cannot look for stale holds");
+            }
+            Ok::<_, ZfsError>(snapshots)
+        });
+        let listed = listed.await.map_err(|error| failed(error.to_string()))?;
+        Ok(ListFilesystemVersionsRes {
+            versions: listed.iter().map(listing::message).collect(),
+        })
+    }
+
+    async fn destroy_snapshots(
+        &self,
+        request: DestroySnapshotsReq,
+    ) -> Result<DestroySnapshotsRes, EndpointError> {
+        request.check().map_err(|error| failed(chain(&error)))?;
+        let dataset = self.local(&request.filesystem)?;
+        destruction::destroy(&self.zfs, dataset, request.snapshots).await
+    }
+
+    /// The marks of a receiver are made when something has arrived.
+    async fn send_completed(&self, _: SendCompletedReq) -> Result<SendCompletedRes, EndpointError> {
+        Ok(SendCompletedRes {})
+    }
+
+    async fn receive(
+        &self,
+        request: ReceiveReq,
+        stream: SendStream,
+    ) -> Result<ReceiveRes, EndpointError> {
+        // If nobody waits for the answer any more, the stream is cut, and all that has to follow is still done.
+        let stop = CancellationToken::new();
+        let _cut = stop.clone().drop_guard();
+        let this = self.clone();
+        let task = async move {
+            let received = receive::receive(&this, &request, stream, &stop).await;
+            if let Err(error) = &received {
+                tracing::error!(filesystem = request.filesystem, err = %chain(error), "cannot receive");
+            }
+            received
+        };
+        match self.tasks.spawn(task.in_current_span()).await {
+            Ok(received) => received.map(|()| ReceiveRes {}).map_err(Into::into),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Err(failed(error.to_string())),
+            },
+        }
+    }
+}
+
+/// Everything below the client's root, and that root. Blocks.
+fn list(zfs: &LocalZfs, root: &ReceiveRoot) -> Result<Vec<Dataset>, EndpointError> {
+    let query = DatasetQuery {
+        properties: [PROPERTY, RESUME_TOKEN].map(property).to_vec(),
+        depth: None,
+    };
+    match zfs.list(std::slice::from_ref(root.client_root()), query) {
+        Ok(datasets) => Ok(datasets),
+        Err(error) if error.is_not_found() => {
+            let root_fs = root.root_fs();
+            match zfs.zfs().exists(&EntityName::from(root_fs.clone())) {
+                // The client has never sent anything.
+                Ok(true) => Ok(Vec::new()),
+                Ok(false) => Err(failed(format!(
+                    "root_fs {:?} does not exist; create it, or import its pool",
+                    root_fs.as_str()
+                ))),
+                Err(error) => Err(failed(error.to_string())),
+            }
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn as_filesystem(root: &ReceiveRoot, dataset: &Dataset) -> Option<Filesystem> {
+    let path = root.to_remote(&dataset.path)?;
+    let token = dataset
+        .properties
+        .iter()
+        .find(|property| property.name.as_str() == RESUME_TOKEN)
+        .map_or("", |property| &property.value);
+    Some(Filesystem {
+        path: path.to_string(),
+        resume_token: if token == "-" { "" } else { token }.to_owned(),
+        is_placeholder: is_placeholder(dataset.path.as_str(), local_value(&dataset.properties)),
+    })
+}
+
+/// Releases holds that a receive has left which did not come to its end. Blocks.
+fn reconcile(zfs: &LocalZfs, dataset: &DatasetPath, job: &JobId) -> Result<(), ZfsError> {
+    let held = zfs.holds(dataset)?;
+    let stale: Vec<_> = judge(&held, job).changes().collect();
+    if !stale.is_empty() {
+        zfs.remove_marks(stale);
+    }
+    Ok(())
+}

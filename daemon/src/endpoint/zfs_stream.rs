@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 use zfs_safe::begin_record::{BeginRecord, BeginRecordError};
 use zfs_safe::stream::{ReceiveReport, ReceiveStream, StreamError as ZfsStreamError};
 
@@ -79,7 +80,13 @@ const BUFFER: usize = 128 << 10;
 /// Why a stream was not received.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// ZFS refused it, or it did not arrive; which of the two came first has been found out.
+    /// The receiving side gave it up.
+    #[error("receive was stopped")]
+    Stopped,
+    /// It did not arrive, or its sender failed.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// ZFS refused it, or the way to ZFS broke.
     #[error(transparent)]
     Zfs(#[from] ZfsStreamError),
     /// A thread of ours panicked.
@@ -87,29 +94,57 @@ pub enum ReceiveError {
     Thread(String),
 }
 
-/// Moves what is left of a stream into a running receive, and says how that ended. Once it is polled it is to be polled to its
-/// end: the kernel's receive is not over before.
+/// Why the way from a stream into ZFS came to an early end.
+enum Broken {
+    Pipe(io::Error),
+    Stopped,
+    Stream(StreamError),
+}
+
+/// Moves what is left of a stream into a running receive, and says how that ended: by what came first. Once it is polled it is to
+/// be polled to its end, because the kernel's receive is not over before; cancelling `stop` brings that about.
 pub async fn receive(
     mut stream: SendStream,
     receive: ReceiveStream,
+    stop: &CancellationToken,
 ) -> Result<ReceiveReport, ReceiveError> {
     let pipe = receive
         .as_fd()
         .try_clone_to_owned()
         .and_then(pipe::Sender::from_owned_fd);
-    let relay = match pipe {
-        Ok(pipe) => move_into(&mut stream, pipe).await,
-        Err(error) => Err(error),
+    let moved = match pipe {
+        Ok(pipe) => tokio::select! {
+            moved = move_into(&mut stream, pipe) => moved,
+            () = stop.cancelled() => Err(Broken::Stopped),
+        },
+        Err(error) => Err(Broken::Pipe(error)),
     };
     // The sender may learn of it while ZFS still thinks.
     drop(stream);
+    let (relay, broken) = match moved {
+        Ok(()) => (Ok(()), None),
+        Err(Broken::Pipe(error)) => (Err(error), None),
+        Err(Broken::Stopped) => (
+            Err(io::Error::other("receive was stopped")),
+            Some(ReceiveError::Stopped),
+        ),
+        Err(Broken::Stream(error)) => (
+            Err(io::Error::other("stream did not arrive")),
+            Some(ReceiveError::Stream(error)),
+        ),
+    };
     match spawn_blocking(move || receive.finish(relay)).await {
-        Ok(verdict) => Ok(verdict?),
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(error)) => Err(match (error, broken) {
+            // ZFS says that the way to it was broken, which we know better.
+            (ZfsStreamError::Relay { .. }, Some(broken)) => broken,
+            (error, _) => error.into(),
+        }),
         Err(error) => Err(ReceiveError::Thread(error.to_string())),
     }
 }
 
-async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> io::Result<()> {
+async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> Result<(), Broken> {
     let SendStream {
         source,
         moved,
@@ -118,17 +153,18 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> io::Resul
     match source {
         Source::Remote(remote) => match remote.move_into(&mut pipe, moved, limits).await {
             Ok(()) => Ok(()),
-            Err(MoveError::Pipe(error)) => Err(error),
-            Err(MoveError::Stream(error)) => Err(io::Error::other(chain(&error))),
+            Err(MoveError::Pipe(error)) => Err(Broken::Pipe(error)),
+            Err(MoveError::Stream(error)) => Err(Broken::Stream(error)),
         },
         Source::Local(local) => {
             let mut buffer = vec![0; BUFFER];
             loop {
-                let count = local.read(&mut buffer).await?;
+                let count = local.read(&mut buffer).await.map_err(Broken::Pipe)?;
                 if count == 0 {
-                    return ended(local).await;
+                    return ended(local).await.map_err(Broken::Stream);
                 }
-                pipe.write_all(&buffer[..count]).await?;
+                let written = pipe.write_all(&buffer[..count]).await;
+                written.map_err(Broken::Pipe)?;
                 moved.add(count as u64);
                 pay(limits, count as u64).await;
             }
@@ -137,9 +173,6 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> io::Resul
 }
 
 /// Asks the producer of a stream whose pipe is at its end.
-async fn ended(local: &mut LocalStream) -> io::Result<()> {
-    match local.finish(Ok(())).await {
-        Ok(()) => Ok(()),
-        Err(text) => Err(io::Error::other(format!("sender failed: {text}"))),
-    }
+async fn ended(local: &mut LocalStream) -> Result<(), StreamError> {
+    local.finish(Ok(())).await.map_err(StreamError::Sender)
 }

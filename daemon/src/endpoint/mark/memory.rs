@@ -2,21 +2,32 @@
 //! that this process knows, because nobody else makes marks for its jobs while it runs. Bookmarks are in every listing and need no
 //! memory. What others release meanwhile is released again, which is no error; what is made is made whether it is known or not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use zfs_safe::Outcome;
+use zfs_safe::error::{Operation, Reason};
 use zfs_safe::group_commit::GroupCommit;
-use zfs_safe::name::{DatasetPath, HoldTag, SnapshotName, VersionName};
-use zfs_safe::version::FilesystemVersion;
+use zfs_safe::guid::Guid;
+use zfs_safe::name::{DatasetPath, EntityName, HoldTag, SnapshotName, VersionName};
+use zfs_safe::property::PropertyName;
+use zfs_safe::version::{FilesystemVersion, Txg};
 use zfs_safe::zfs::{HoldRequest, VersionQuery, Zfs};
+use zfs_safe::{Outcome, ZfsError};
 
 use super::name::parse_tag;
 use super::{Change, Inventory};
 
 /// zrepl's holds, by snapshot.
-type Holds = HashMap<SnapshotName, BTreeSet<HoldTag>>;
+type Holds = BTreeMap<SnapshotName, Held>;
+
+/// The holds of one snapshot.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    /// What the snapshot is, as soon as somebody has needed it.
+    version: Option<FilesystemVersion>,
+    tags: BTreeSet<HoldTag>,
+}
 
 /// What is known of datasets that were asked for.
 #[derive(Debug, Default)]
@@ -45,6 +56,50 @@ impl MarkMemory {
             datasets.insert(dataset.clone(), holds);
         }
         Ok(inventory)
+    }
+
+    /// What is held on a dataset, without its bookmarks. Asks ZFS for nothing that it has told before.
+    pub fn holds(&self, zfs: &dyn Zfs, dataset: &DatasetPath) -> zfs_safe::Result<Inventory> {
+        let known = lock(&self.datasets).get(dataset).cloned();
+        let mut holds = match known {
+            Some(holds) => holds,
+            None => {
+                self.inventory(zfs, dataset, &[])?;
+                lock(&self.datasets)
+                    .get(dataset)
+                    .cloned()
+                    .map_or_else(|| load(zfs, dataset), Ok)?
+            }
+        };
+        let mut versions = Vec::new();
+        for (snapshot, held) in &mut holds {
+            if held.version.is_none() {
+                match version(zfs, &VersionName::from(snapshot.clone())) {
+                    Ok(version) => {
+                        self.remember(&version);
+                        held.version = Some(version);
+                    }
+                    // Somebody has released and destroyed it.
+                    Err(error) if error.is_not_found() => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            versions.extend(held.version.clone());
+        }
+        Ok(inventory(&versions, &holds))
+    }
+
+    /// Remembers what a held snapshot is, to spare asking.
+    pub fn remember(&self, version: &FilesystemVersion) {
+        let VersionName::Snapshot(snapshot) = &version.name else {
+            return;
+        };
+        if let Some(held) = lock(&self.datasets)
+            .get_mut(&snapshot.dataset())
+            .and_then(|holds| holds.get_mut(snapshot))
+        {
+            held.version = Some(version.clone());
+        }
     }
 
     /// Makes these changes: first everything that makes marks, then everything that removes them, each kind in one call
@@ -110,15 +165,16 @@ impl MarkMemory {
                     holds
                         .entry(snapshot.clone())
                         .or_default()
+                        .tags
                         .insert(tag.clone());
                 }
             }
             (false, Outcome::Done | Outcome::AlreadyDone | Outcome::Missing) => {
                 if let Some(holds) = datasets.get_mut(&snapshot.dataset())
-                    && let Some(tags) = holds.get_mut(snapshot)
+                    && let Some(held) = holds.get_mut(snapshot)
                 {
-                    tags.remove(tag);
-                    if tags.is_empty() {
+                    held.tags.remove(tag);
+                    if held.tags.is_empty() {
                         holds.remove(snapshot);
                     }
                 }
@@ -166,14 +222,14 @@ fn inventory(versions: &[FilesystemVersion], holds: &Holds) -> Inventory {
             VersionName::Snapshot(snapshot) => holds.get(snapshot),
             VersionName::Bookmark(_) => None,
         };
-        (version, tags.into_iter().flatten())
+        (version, tags.into_iter().flat_map(|held| &held.tags))
     }))
 }
 
 fn load(zfs: &dyn Zfs, dataset: &DatasetPath) -> zfs_safe::Result<Holds> {
     let mut found = Holds::new();
     for version in zfs.versions(dataset, &VersionQuery::SNAPSHOTS.with_userrefs())? {
-        let VersionName::Snapshot(snapshot) = version.name else {
+        let VersionName::Snapshot(snapshot) = version.name.clone() else {
             continue;
         };
         if version.userrefs == Some(0) {
@@ -190,10 +246,43 @@ fn load(zfs: &dyn Zfs, dataset: &DatasetPath) -> zfs_safe::Result<Holds> {
             .filter(|tag| parse_tag(tag.as_str()).is_some())
             .collect();
         if !tags.is_empty() {
-            found.insert(snapshot, tags);
+            let version = Some(FilesystemVersion {
+                userrefs: None,
+                ..version
+            });
+            found.insert(snapshot, Held { version, tags });
         }
     }
     Ok(found)
+}
+
+/// Reads what a snapshot or bookmark is.
+pub(in crate::endpoint) fn version(
+    zfs: &dyn Zfs,
+    name: &VersionName,
+) -> zfs_safe::Result<FilesystemVersion> {
+    let wanted: Vec<PropertyName> = ["guid", "createtxg", "creation"]
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    let found = zfs.properties(&EntityName::from(name.clone()), &wanted)?;
+    let number = |name: &str| {
+        found
+            .iter()
+            .find(|property| property.name.as_str() == name)
+            .and_then(|property| property.value.parse::<u64>().ok())
+            .ok_or_else(|| {
+                ZfsError::new(Operation::ReadProperties, name, Reason::Other)
+                    .with_detail(format!("no usable value of `{name}`"))
+            })
+    };
+    Ok(FilesystemVersion {
+        name: name.clone(),
+        guid: Guid::new(number("guid")?),
+        createtxg: Txg::new(number("createtxg")?),
+        creation: number("creation")?,
+        userrefs: None,
+    })
 }
 
 /// No code that holds this lock leaves anything half done.

@@ -1,0 +1,452 @@
+//! One receive, from the request to the mark on what has arrived: a request and a stream flow in, and a snapshot is there with the
+//! announced guid, or an error says why not and what has become of what had arrived.
+//!
+//! What is on the receiver is never destroyed to make a stream fit, with one exception: a placeholder, in which nothing can be. While it
+//! is being replaced its property says so, so that dying at any point leaves either a placeholder, something that can be continued, or
+//! what was to arrive.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use zfs_safe::begin_record::BeginRecord;
+use zfs_safe::error::Reason;
+use zfs_safe::guid::Guid;
+use zfs_safe::name::{DatasetPath, SnapshotName, VersionName};
+use zfs_safe::property::PropertyName;
+use zfs_safe::stream::{ReceiveReport, StreamError as ZfsStreamError};
+use zfs_safe::version::FilesystemVersion;
+use zfs_safe::zfs::ReceiveArgs;
+use zfs_safe::{Outcome, ZfsError};
+use zrepl_proto::pdu::{Check as _, GuaranteeKind, PduError, Protection, ReceiveReq};
+
+use super::parents::{self, ParentsError};
+use super::target::{Kind, REPLACING, Target};
+use super::{Receiver, Settings};
+use crate::causes::chain;
+use crate::endpoint::EndpointError;
+use crate::endpoint::access::AccessError;
+use crate::endpoint::listing::{self, VersionNameError};
+use crate::endpoint::local_zfs::LocalZfs;
+use crate::endpoint::mark::guarantee::after_receive;
+use crate::endpoint::mark::{Change, MarkError};
+use crate::endpoint::placeholder::{Creation, Encryption, OFF, ON};
+use crate::endpoint::stream::{SendStream, StreamError};
+use crate::endpoint::zfs_stream::{self, BeginError, ReceiveError};
+
+/// Why nothing was received, or why it does not count.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("`Filesystem` invalid: {0}")]
+    Access(#[from] AccessError),
+    #[error("{dataset} is being received already, by another connection")]
+    Busy { dataset: DatasetPath },
+    #[error("cannot receive {dataset}: {}", chain(.source))]
+    Begin {
+        dataset: SnapshotName,
+        source: BeginError,
+    },
+    #[error(
+        "cannot replace placeholder {dataset}: it is encrypted, or the stream is, and ZFS cannot replace one by the other while there \
+         are filesystems below it; on the receiver, rename it out of the way (zfs rename {dataset} {dataset}.old), replicate \
+         again, then move what is below {dataset}.old to where it was"
+    )]
+    EncryptedPlaceholder { dataset: DatasetPath },
+    #[error(
+        "receive request's `To` version does not match what we received in the stream: the snapshot in the stream has guid {found}, \
+         announced was {announced}"
+    )]
+    Guid { announced: Guid, found: Guid },
+    #[error("{dataset} is a placeholder, but the stream is incremental; plan again")]
+    IncrementalIntoPlaceholder { dataset: DatasetPath },
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+    #[error("received {snapshot}, but cannot hold it: {source}")]
+    Hold {
+        snapshot: SnapshotName,
+        source: ZfsError,
+    },
+    #[error(
+        "{}; {dataset} is neither a placeholder nor what was received before: rename it out of the way (zfs rename), or, if there is nothing \
+         in it, make it a placeholder (zfs set zrepl:placeholder=on {dataset})",
+        chain(.source)
+    )]
+    Occupied {
+        dataset: DatasetPath,
+        source: ReceiveError,
+    },
+    #[error(transparent)]
+    Parents(#[from] ParentsError),
+    #[error("property {name:?} of the configuration cannot be used: {problem}")]
+    Property { name: String, problem: String },
+    #[error("{}{}", chain(.source), kept(*.is_kept))]
+    Receive {
+        source: ReceiveError,
+        /// Is what had arrived still there?
+        is_kept: bool,
+    },
+    #[error(transparent)]
+    Request(#[from] PduError),
+    #[error("`To` invalid: {0}")]
+    To(#[from] VersionNameError),
+    #[error(transparent)]
+    Zfs(#[from] ZfsError),
+}
+
+const fn kept(is_kept: bool) -> &'static str {
+    if is_kept {
+        "; what has arrived is kept, and the next replication resumes there"
+    } else {
+        ""
+    }
+}
+
+impl From<Failure> for EndpointError {
+    fn from(failure: Failure) -> Self {
+        let is_temporary = match &failure {
+            Failure::Begin {
+                source: BeginError::Stream(error),
+                ..
+            }
+            | Failure::Receive {
+                source: ReceiveError::Stream(error),
+                ..
+            } => matches!(error, StreamError::Connection(error) if error.is_temporary()),
+            Failure::Receive {
+                source: ReceiveError::Stopped,
+                ..
+            } => true,
+            _ => false,
+        };
+        if is_temporary {
+            Self::Unreachable {
+                context: "stream was lost".to_owned(),
+                source: Box::new(failure),
+            }
+        } else {
+            Self::Failed(chain(&failure))
+        }
+    }
+}
+
+/// What a request asks for, in our terms.
+#[derive(Clone, Debug)]
+struct Wanted {
+    snapshot: SnapshotName,
+    guid: Guid,
+    protection: Protection,
+    clear_resume_token: bool,
+}
+
+impl Wanted {
+    fn read(settings: &Settings, request: &ReceiveReq) -> Result<Self, Failure> {
+        request.check()?;
+        let dataset = settings.root.to_local(&request.filesystem)?;
+        let missing = |field| PduError::Missing {
+            message: "ReceiveReq",
+            field,
+        };
+        let to = request.to.as_ref().ok_or(missing("To"))?;
+        let config = request.replication_config.as_ref();
+        let config = config.ok_or(missing("ReplicationConfig"))?;
+        let VersionName::Snapshot(snapshot) = listing::name(&dataset, to)? else {
+            return Err(PduError::Bookmark {
+                message: "ReceiveReq",
+                name: to.name.clone(),
+            }
+            .into());
+        };
+        Ok(Self {
+            snapshot,
+            guid: Guid::new(to.guid),
+            protection: config.try_into().map_err(PduError::from)?,
+            clear_resume_token: request.clear_resume_token,
+        })
+    }
+}
+
+/// Receives. To be polled to its end; cancelling `stop` brings that about.
+pub(super) async fn receive(
+    receiver: &Receiver,
+    request: &ReceiveReq,
+    mut stream: SendStream,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let wanted = Wanted::read(&receiver.settings, request)?;
+    let dataset = wanted.snapshot.dataset();
+    let _turn = receiver
+        .running
+        .enter(&dataset, &stream.moved, stop)
+        .await
+        .ok_or(Failure::Busy { dataset })?;
+    stream.limits.extend(receiver.settings.limit.clone());
+
+    let begin = tokio::select! {
+        begin = zfs_stream::begin(&mut stream) => begin,
+        () = stop.cancelled() => Err(BeginError::Stream(stopped())),
+    }
+    .map_err(|source| Failure::Begin {
+        dataset: wanted.snapshot.clone(),
+        source,
+    })?;
+    if begin.to_guid != wanted.guid {
+        return Err(Failure::Guid {
+            announced: wanted.guid,
+            found: begin.to_guid,
+        });
+    }
+    let promise = wanted.protection.of_step(begin.is_incremental());
+    let prepared = {
+        // Several may need the same parent.
+        let _alone = receiver.parents.lock().await;
+        let (settings, wanted) = (Arc::clone(&receiver.settings), wanted.clone());
+        let prepare = move |zfs: &LocalZfs| prepare(zfs, &settings, &wanted, begin);
+        receiver.zfs.run(prepare).await?
+    };
+    let Prepared { args, place } = prepared;
+    let started = receiver
+        .zfs
+        .run(move |zfs| zfs.zfs().receive(&args))
+        .await
+        .map_err(|error| ReceiveError::Zfs(ZfsStreamError::Zfs(error)));
+    let received = match started {
+        Ok(running) => zfs_stream::receive(stream, running, stop).await,
+        Err(error) => {
+            drop(stream);
+            Err(error)
+        }
+    };
+    let settings = Arc::clone(&receiver.settings);
+    receiver
+        .zfs
+        .run(move |zfs| match received {
+            Ok(report) => complete(zfs, &settings, &wanted, promise, &place, &report),
+            Err(error) if is_there_already(zfs, &wanted, &error) => {
+                let report = ReceiveReport::default();
+                complete(zfs, &settings, &wanted, promise, &place, &report)
+            }
+            Err(source) => Err(failed(zfs, wanted.snapshot.dataset(), source, &place)),
+        })
+        .await
+}
+
+fn stopped() -> StreamError {
+    StreamError::Connection(EndpointError::Unreachable {
+        context: "receive was stopped".to_owned(),
+        source: "the connection has ended, or this daemon is stopping".into(),
+    })
+}
+
+/// The same step once more, whose success nobody heard of, is a success.
+fn is_there_already(zfs: &LocalZfs, wanted: &Wanted, error: &ReceiveError) -> bool {
+    has_reason(error, &Reason::AlreadyExists)
+        && zfs
+            .version(&VersionName::from(wanted.snapshot.clone()))
+            .is_ok_and(|there| there.guid == wanted.guid)
+}
+
+fn has_reason(error: &ReceiveError, reason: &Reason) -> bool {
+    matches!(error, ReceiveError::Zfs(ZfsStreamError::Zfs(error)) if error.reason == *reason)
+}
+
+/// Cleans up after a receive that failed. Blocks.
+fn failed(zfs: &LocalZfs, dataset: DatasetPath, source: ReceiveError, place: &Place) -> Failure {
+    let is_kept = restore(zfs, &dataset, place);
+    if has_reason(&source, &Reason::AlreadyExists) {
+        return Failure::Occupied { dataset, source };
+    }
+    Failure::Receive { source, is_kept }
+}
+
+/// A receive that can start.
+struct Prepared {
+    args: ReceiveArgs,
+    place: Place,
+}
+
+/// What was done to the target to make place.
+enum Place {
+    /// Nothing.
+    Untouched,
+    /// It is a placeholder that is being replaced in place.
+    Replacing,
+    /// It was a placeholder, and was destroyed.
+    Destroyed(Creation),
+}
+
+/// Makes everything ready for the stream. Blocks.
+fn prepare(
+    zfs: &LocalZfs,
+    settings: &Settings,
+    wanted: &Wanted,
+    begin: BeginRecord,
+) -> Result<Prepared, Failure> {
+    let dataset = wanted.snapshot.dataset();
+    let properties = properties(settings)?;
+    let encryption = settings.receive.placeholder.encryption;
+    parents::make(zfs, &settings.root, &dataset, encryption)?;
+    let mut target = Target::read(zfs, &dataset)?;
+    if wanted.clear_resume_token && target.resume_token.is_some() {
+        zfs.zfs().discard_partial_receive(&dataset)?;
+        tracing::info!(fs = %dataset, "discarded what an interrupted receive had left");
+        target = Target::read(zfs, &dataset)?;
+    }
+    let is_raw = begin.is_raw();
+    let (is_incremental, is_resuming) = (begin.is_incremental(), begin.is_resuming());
+    let mut args = ReceiveArgs::new(wanted.snapshot.clone(), begin);
+    (args.set, args.inherit) = properties;
+    // They are told of in the log; the data is there.
+    args.tolerate_property_errors = true;
+    let place = match target.kind {
+        Kind::Absent | Kind::Received => Place::Untouched,
+        Kind::Placeholder | Kind::Replacing if is_incremental => {
+            return Err(Failure::IncrementalIntoPlaceholder { dataset });
+        }
+        Kind::Replacing if is_resuming => Place::Replacing,
+        Kind::Placeholder | Kind::Replacing if is_raw || target.is_encrypted => {
+            // ZFS would have to hold two keys for one filesystem meanwhile.
+            if target.has_children(zfs)? {
+                return Err(Failure::EncryptedPlaceholder { dataset });
+            }
+            destroy_snapshots(zfs, &target)?;
+            zfs.zfs().destroy_dataset(&dataset)?;
+            Place::Destroyed(Creation {
+                dataset,
+                encryption: if target.is_encrypted {
+                    Encryption::Inherit
+                } else {
+                    Encryption::Off
+                },
+            })
+        }
+        Kind::Placeholder | Kind::Replacing => {
+            if target.kind == Kind::Placeholder {
+                target.mark(zfs, REPLACING)?;
+            }
+            destroy_snapshots(zfs, &target)?;
+            Place::Replacing
+        }
+    };
+    args.force = matches!(place, Place::Replacing);
+    Ok(Prepared { args, place })
+}
+
+/// Those of the configuration: to set, and to inherit.
+type Properties = (Vec<(PropertyName, String)>, Vec<PropertyName>);
+
+fn properties(settings: &Settings) -> Result<Properties, Failure> {
+    let name = |name: &str| {
+        name.parse::<PropertyName>()
+            .map_err(|error| Failure::Property {
+                name: name.to_owned(),
+                problem: error.to_string(),
+            })
+    };
+    let configured = &settings.receive.properties;
+    let set = configured.overrides.as_slice().iter();
+    let inherit = configured.inherit.iter();
+    Ok((
+        set.map(|(property, value)| Ok((name(property.as_str())?, value.clone())))
+            .collect::<Result<_, Failure>>()?,
+        inherit
+            .map(|property| name(property.as_str()))
+            .collect::<Result<_, Failure>>()?,
+    ))
+}
+
+/// Those of a placeholder, which others may have made: of nothing.
+fn destroy_snapshots(zfs: &LocalZfs, target: &Target) -> Result<(), ZfsError> {
+    let snapshots = target.snapshots(zfs)?;
+    if snapshots.is_empty() {
+        return Ok(());
+    }
+    for outcome in zfs.commit().destroy_snapshots(&snapshots) {
+        if let Outcome::Failed(error) = outcome {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Sees whether the right thing has arrived, and marks it. Blocks.
+fn complete(
+    zfs: &LocalZfs,
+    settings: &Settings,
+    wanted: &Wanted,
+    promise: GuaranteeKind,
+    place: &Place,
+    report: &ReceiveReport,
+) -> Result<(), Failure> {
+    let dataset = wanted.snapshot.dataset();
+    for property in &report.rejected {
+        let (name, problem) = (&property.name, &property.problem);
+        tracing::error!(fs = %dataset, property = name, err = problem, "cannot set property of received filesystem");
+    }
+    let received = zfs.version(&VersionName::from(wanted.snapshot.clone()))?;
+    if received.guid != wanted.guid {
+        return Err(Failure::Guid {
+            announced: wanted.guid,
+            found: received.guid,
+        });
+    }
+    if matches!(place, Place::Replacing)
+        && let Err(error) = Target::read(zfs, &dataset).and_then(|target| target.mark(zfs, OFF))
+    {
+        // With a snapshot it is no placeholder any more, whatever its property says.
+        tracing::warn!(fs = %dataset, err = %error, "cannot clear placeholder property");
+    }
+    mark(zfs, settings, promise, &received)
+}
+
+/// Moves the mark of what was received last.
+fn mark(
+    zfs: &LocalZfs,
+    settings: &Settings,
+    promise: GuaranteeKind,
+    received: &FilesystemVersion,
+) -> Result<(), Failure> {
+    let VersionName::Snapshot(snapshot) = &received.name else {
+        return Ok(());
+    };
+    let held = zfs.holds(&snapshot.dataset())?;
+    let plan = after_receive(received, promise, &settings.job, &held)?;
+    let create: Vec<Change> = plan
+        .create()
+        .iter()
+        .map(|creation| creation.mark.creation(&creation.snapshot))
+        .collect();
+    if !create.is_empty() {
+        zfs.make_marks(create).map_err(|source| Failure::Hold {
+            snapshot: snapshot.clone(),
+            source,
+        })?;
+        zfs.remember_held(received);
+    }
+    let remove: Vec<Change> = plan.remove().iter().map(|it| it.mark.removal()).collect();
+    if !remove.is_empty() {
+        zfs.remove_marks(remove);
+    }
+    Ok(())
+}
+
+/// After a failure: brings the placeholder back, unless something is there that can be resumed. Says whether there is. Blocks.
+fn restore(zfs: &LocalZfs, dataset: &DatasetPath, place: &Place) -> bool {
+    let target = match Target::read(zfs, dataset) {
+        Ok(target) => target,
+        Err(error) => {
+            tracing::error!(fs = %dataset, err = %error, "cannot see what an interrupted receive has left");
+            return false;
+        }
+    };
+    if target.resume_token.is_some() {
+        return true;
+    }
+    let restored = match (place, target.kind) {
+        (Place::Replacing, Kind::Replacing) => target.mark(zfs, ON),
+        (Place::Destroyed(creation), Kind::Absent) => parents::create(zfs, creation),
+        _ => Ok(()),
+    };
+    if let Err(error) = restored {
+        tracing::error!(fs = %dataset, err = %error, "cannot restore placeholder");
+    }
+    false
+}
