@@ -17,6 +17,7 @@ use zrepl_daemon::config;
 use zrepl_daemon::config::connection::{Connect, Serve};
 use zrepl_daemon::config::job::JobConfig;
 use zrepl_daemon::endpoint::stream::SendStream;
+use zrepl_daemon::endpoint::zfs_stream::Begin;
 use zrepl_daemon::endpoint::{Endpoint, EndpointError, zfs_stream};
 use zrepl_daemon::rpc::client::{self, RemoteEndpoint};
 use zrepl_daemon::rpc::{Client, Endpoints, server};
@@ -374,7 +375,10 @@ impl Endpoint for Bare {
         request: ReceiveReq,
         mut stream: SendStream,
     ) -> std::result::Result<ReceiveRes, EndpointError> {
-        let begin = zfs_stream::begin(&mut stream).await.map_err(failed)?;
+        let begin = match zfs_stream::begin(&mut stream).await.map_err(failed)? {
+            Begin::Stream(record) => *record,
+            Begin::Package(_) => return Err(EndpointError::Failed("a package".to_owned())),
+        };
         let name = request.to.map(|to| to.name).unwrap_or_default();
         let snapshot =
             SnapshotName::new(format!("{}@{name}", request.filesystem)).map_err(failed)?;

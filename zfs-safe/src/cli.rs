@@ -32,8 +32,8 @@ use crate::property::{Dialect, Property, PropertyName, ZfsVersion};
 use crate::stream::{ReceiveStream, SendStream};
 use crate::version::FilesystemVersion;
 use crate::zfs::{
-    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, Pool, ReceiveArgs,
-    SendArgs, VersionQuery, Zfs,
+    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, PackageArgs, Pool,
+    ReceiveArgs, SendArgs, VersionQuery, Zfs,
 };
 
 use self::command::Command;
@@ -64,6 +64,11 @@ impl Cli {
     /// Finds the ZFS device and the tools. Fails with [`Reason::DeviceMissing`] if the module is not loaded, and with
     /// [`Reason::Process`] if there is no zfs(8); never loads the module.
     pub fn open() -> Result<Self> {
+        Self::open_counting(Arc::default())
+    }
+
+    /// The same; what it costs is added to `counters`.
+    pub(crate) fn open_counting(counters: Arc<Counters>) -> Result<Self> {
         // Before any command is run: without the device the tools load the module, since 2.2 whatever the environment says.
         if !Path::new(DEVICE).exists() {
             return Err(ZfsError::new(
@@ -72,14 +77,14 @@ impl Cli {
                 Reason::DeviceMissing,
             ));
         }
-        Self::with_tools(Tools {
+        let tools = Tools {
             zfs: "zfs".into(),
             zpool: "zpool".into(),
-        })
+        };
+        Self::with_tools(tools, counters)
     }
 
-    fn with_tools(tools: Tools) -> Result<Self> {
-        let counters = Arc::new(Counters::default());
+    fn with_tools(tools: Tools, counters: Arc<Counters>) -> Result<Self> {
         let output = Command::new(&tools.zfs, &counters)
             .args(["version"])
             .success(Operation::Open, "")?;
@@ -231,5 +236,9 @@ impl Zfs for Cli {
 
     fn receive(&self, receive: &ReceiveArgs) -> Result<ReceiveStream> {
         receive::receive(self, receive)
+    }
+
+    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
+        receive::receive_package(self, package)
     }
 }

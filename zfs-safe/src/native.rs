@@ -12,10 +12,11 @@ mod stream;
 mod submission;
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use zfs_sys::optional::Optional;
 
+use crate::cli::Cli;
 use crate::counters::Counters;
 use crate::errno::{Errno, Symbol};
 use crate::error::{Operation, Reason, Result, ZfsError};
@@ -26,8 +27,8 @@ use crate::property::{Dialect, Property, PropertyName, ZfsVersion};
 use crate::stream::{ReceiveStream, SendStream};
 use crate::version::FilesystemVersion;
 use crate::zfs::{
-    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, Pool, ReceiveArgs,
-    SendArgs, VersionQuery, Zfs,
+    Backend, BookmarkRequest, Dataset, DatasetQuery, Hold, HoldRequest, PackageArgs, Pool,
+    ReceiveArgs, SendArgs, VersionQuery, Zfs,
 };
 
 use self::core::Core;
@@ -41,6 +42,8 @@ pub struct Native {
     device: Arc<Device>,
     counters: Arc<Counters>,
     dialect: Dialect,
+    /// zfs(8), for what only it can do; found when it is first needed.
+    tool: Arc<OnceLock<Cli>>,
 }
 
 impl Native {
@@ -56,7 +59,21 @@ impl Native {
             device: Arc::new(device),
             counters,
             dialect: Dialect::local(version),
+            tool: Arc::default(),
         })
+    }
+
+    /// zfs(8), for packages of streams.
+    fn tool(&self, operation: Operation, dataset: &str) -> Result<&Cli> {
+        if let Some(tool) = self.tool.get() {
+            return Ok(tool);
+        }
+        let tool = Cli::open_counting(Arc::clone(&self.counters)).map_err(|error| {
+            ZfsError::new(operation, dataset, error.reason.clone()).with_detail(format!(
+                "only zfs(8) can send or receive properties: {error}"
+            ))
+        })?;
+        Ok(self.tool.get_or_init(|| tool))
     }
 
     /// Holds snapshots until `lease` is dropped or the process ends, however it ends: the kernel releases them with the
@@ -246,6 +263,11 @@ impl Zfs for Native {
 
     fn receive(&self, receive: &ReceiveArgs) -> Result<ReceiveStream> {
         stream::receive(self, receive)
+    }
+
+    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
+        self.tool(Operation::Receive, package.snapshot.as_str())?
+            .receive_package(package)
     }
 }
 

@@ -142,6 +142,10 @@ pub trait Zfs: Send + Sync + fmt::Debug {
     /// Starts receiving. The caller has read the begin record and writes what follows it. The new dataset, if any, is
     /// not mounted.
     fn receive(&self, receive: &ReceiveArgs) -> Result<ReceiveStream>;
+
+    /// Starts receiving a package of streams with properties, as `zfs send -p` makes it. The kernel knows no packages: this
+    /// always runs zfs(8). The caller has read the begin record and writes what follows it.
+    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream>;
 }
 
 /// An imported pool.
@@ -301,6 +305,18 @@ pub struct SendFlags {
     pub large_blocks: bool,
     /// Allow sending what an interrupted receive has left (`-S`).
     pub saved: bool,
+    /// Send the dataset's properties along (`-p`): a package, which [`Zfs::receive_package`] takes. libzfs_core cannot make one, so
+    /// this always runs zfs(8). Not for a send that resumes, whose stream has no place for them.
+    pub properties: bool,
+    /// Send properties as they were received, not as they are (`-b`): a package as well.
+    pub backup: bool,
+}
+
+impl SendFlags {
+    /// Whether the stream is a package of streams.
+    pub fn makes_package(self) -> bool {
+        self.properties || self.backup
+    }
 }
 
 /// Where and how to receive.
@@ -324,6 +340,26 @@ pub struct ReceiveArgs {
     pub inherit: Vec<PropertyName>,
     /// Report properties that the kernel refused after a successful receive in the [`ReceiveReport`]
     /// (crate::stream::ReceiveReport) instead of failing.
+    pub tolerate_property_errors: bool,
+}
+
+/// Where and how to receive a package of streams. The fields mean what those of [`ReceiveArgs`] do.
+#[derive(Clone, Debug)]
+pub struct PackageArgs {
+    /// Full name of the snapshot to create.
+    pub snapshot: SnapshotName,
+    /// The first record of the package, already read by the caller: see
+    /// [`BeginRecordError::Compound`](crate::begin_record::BeginRecordError::Compound).
+    pub begin: Box<[u8; BeginRecord::LEN]>,
+    /// Roll the target back to the stream's base first (`-F`).
+    pub force: bool,
+    /// Keep what has arrived if the stream breaks (`-s`).
+    pub resumable: bool,
+    /// Properties to set on the dataset (`-o`).
+    pub set: Vec<(PropertyName, String)>,
+    /// Properties to inherit instead of what the package says (`-x`).
+    pub inherit: Vec<PropertyName>,
+    /// Report properties that were refused after a successful receive instead of failing.
     pub tolerate_property_errors: bool,
 }
 

@@ -52,8 +52,17 @@ pub enum BeginError {
     Pipe(#[source] io::Error),
 }
 
+/// What a stream begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// A stream of one snapshot.
+    Stream(Box<BeginRecord>),
+    /// A package, which only zfs(8) can unpack, by its first record.
+    Package(Box<[u8; BeginRecord::LEN]>),
+}
+
 /// Reads the first record, which says what the stream is.
-pub async fn begin(stream: &mut SendStream) -> Result<BeginRecord, BeginError> {
+pub async fn begin(stream: &mut SendStream) -> Result<Begin, BeginError> {
     let mut bytes = [0; BeginRecord::LEN];
     let mut filled = 0;
     while filled < bytes.len() {
@@ -71,7 +80,11 @@ pub async fn begin(stream: &mut SendStream) -> Result<BeginRecord, BeginError> {
         filled += count;
     }
     // Whatever is missing, this says it in its words.
-    Ok(BeginRecord::read(&mut &bytes[..filled])?)
+    match BeginRecord::read(&mut &bytes[..filled]) {
+        Ok(record) => Ok(Begin::Stream(Box::new(record))),
+        Err(BeginRecordError::Compound { bytes }) => Ok(Begin::Package(bytes)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// As large as what moves bytes from a connection.

@@ -8,39 +8,78 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::command::{Exit, Finished, process_error, read_stderr};
 use super::{Cli, list, stderr};
+use crate::begin_record::BeginRecord;
 use crate::error::{Operation, Reason, RejectedProperty, Result, ZfsError};
-use crate::name::DatasetPath;
+use crate::name::{DatasetPath, SnapshotName};
 use crate::property::{self, DatasetType, PropertyName, ReceiveTarget};
 use crate::stream::{ReceiveReport, ReceiveStream, stream_pipe};
-use crate::zfs::ReceiveArgs;
+use crate::zfs::{PackageArgs, ReceiveArgs};
 
 pub(super) fn receive(cli: &Cli, receive: &ReceiveArgs) -> Result<ReceiveStream> {
-    let operation = Operation::Receive;
-    let dataset = receive.snapshot.to_string();
     let skipped = skipped(cli, receive)?;
     let applies = |name: &PropertyName| !skipped.iter().any(|skipped| skipped == name.as_str());
-    let set = receive
-        .set
-        .iter()
-        .filter(|(name, _)| applies(name))
-        .map(|(name, value)| format!("{name}={value}"));
-    let origin = receive
-        .origin
-        .iter()
-        .map(|origin| format!("origin={origin}"));
-    let inherit = receive
-        .inherit
-        .iter()
-        .filter(|name| applies(name))
-        .map(PropertyName::as_str);
+    let set = receive.set.iter().filter(|(name, _)| applies(name));
+    let origin = receive.origin.iter();
+    let inherit = receive.inherit.iter().filter(|name| applies(name));
+    let call = Call {
+        snapshot: &receive.snapshot,
+        begin: &receive.begin.bytes,
+        force: receive.force,
+        resumable: receive.resumable,
+        set: set
+            .map(assignment)
+            .chain(origin.map(|origin| format!("origin={origin}")))
+            .collect(),
+        inherit: inherit.map(PropertyName::as_str).collect(),
+        tolerate: receive.tolerate_property_errors,
+    };
+    let report = ReceiveReport {
+        skipped,
+        ..ReceiveReport::default()
+    };
+    start(cli, call, report)
+}
+
+/// What the package holds is not known, so properties that do not apply to it are zfs(8)'s to refuse.
+pub(super) fn receive_package(cli: &Cli, package: &PackageArgs) -> Result<ReceiveStream> {
+    let call = Call {
+        snapshot: &package.snapshot,
+        begin: &package.begin,
+        force: package.force,
+        resumable: package.resumable,
+        set: package.set.iter().map(assignment).collect(),
+        inherit: package.inherit.iter().map(PropertyName::as_str).collect(),
+        tolerate: package.tolerate_property_errors,
+    };
+    start(cli, call, ReceiveReport::default())
+}
+
+fn assignment((name, value): &(PropertyName, String)) -> String {
+    format!("{name}={value}")
+}
+
+/// One run of `zfs receive`.
+struct Call<'a> {
+    snapshot: &'a SnapshotName,
+    begin: &'a [u8; BeginRecord::LEN],
+    force: bool,
+    resumable: bool,
+    set: Vec<String>,
+    inherit: Vec<&'a str>,
+    tolerate: bool,
+}
+
+fn start(cli: &Cli, call: Call<'_>, report: ReceiveReport) -> Result<ReceiveStream> {
+    let operation = Operation::Receive;
+    let dataset = call.snapshot.to_string();
     // Verbose, because else it is silent about a snapshot that exists and that it therefore has not received.
     let command = cli
         .zfs("receive")
         .args(["-u", "-v"])
-        .args(receive.force.then_some("-F"))
-        .args(receive.resumable.then_some("-s"))
-        .options("-o", set.chain(origin))
-        .options("-x", inherit)
+        .args(call.force.then_some("-F"))
+        .args(call.resumable.then_some("-s"))
+        .options("-o", call.set)
+        .options("-x", call.inherit)
         .operands([dataset.as_str()]);
 
     let (reader, writer) = stream_pipe(operation, &dataset)?;
@@ -53,17 +92,13 @@ pub(super) fn receive(cli: &Cli, receive: &ReceiveArgs) -> Result<ReceiveStream>
         )
     };
     let mut begin = std::fs::File::from(writer);
-    begin.write_all(&receive.begin.bytes).map_err(lost)?;
+    begin.write_all(call.begin).map_err(lost)?;
     let writer = OwnedFd::from(begin);
     let child = command
         .stdin(reader.try_clone().map_err(lost)?)
         .spawn(operation, &dataset)?;
-    let tolerate = receive.tolerate_property_errors;
-    let report = ReceiveReport {
-        skipped,
-        ..ReceiveReport::default()
-    };
-    let (cli, target) = (cli.clone(), receive.snapshot.dataset());
+    let tolerate = call.tolerate;
+    let (cli, target) = (cli.clone(), call.snapshot.dataset());
     ReceiveStream::start(dataset.clone(), (reader, writer), move |reader| {
         let (finished, input) = wait(child, reader, &dataset)?;
         judge(&finished, input, &dataset, tolerate, report).map_err(|error| match error.reason {

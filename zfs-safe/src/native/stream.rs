@@ -17,7 +17,7 @@ use crate::property::{self, DatasetType, ReceiveTarget};
 use crate::stream::{
     ProgressSource, ReceiveReport, ReceiveStream, SendProgress, SendStream, stream_pipe,
 };
-use crate::zfs::{ReceiveArgs, SendArgs, SendFlags};
+use crate::zfs::{ReceiveArgs, SendArgs, SendFlags, Zfs as _};
 
 pub(super) fn estimate(native: &Native, send: &SendArgs) -> Result<u64> {
     check_token(native, Operation::EstimateSend, send)?;
@@ -38,6 +38,11 @@ pub(super) fn estimate(native: &Native, send: &SendArgs) -> Result<u64> {
 }
 
 pub(super) fn send(native: &Native, send: &SendArgs) -> Result<SendStream> {
+    if send.flags.makes_package() && send.resume.is_none() {
+        return native
+            .tool(Operation::Send, send.snapshot.as_str())?
+            .send(send);
+    }
     check_token(native, Operation::Send, send)?;
     let dataset = send.snapshot.to_string();
     let (reader, writer) = stream_pipe(Operation::Send, &dataset)?;
@@ -117,6 +122,7 @@ fn call_of(send: &SendArgs) -> SendCall<'_> {
             embedded: token.embed,
             large_blocks: token.large_block,
             saved: token.saved,
+            ..SendFlags::default()
         });
     }
     SendCall {

@@ -8,14 +8,13 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use zfs_safe::begin_record::BeginRecord;
 use zfs_safe::error::Reason;
 use zfs_safe::guid::Guid;
 use zfs_safe::name::{DatasetPath, SnapshotName, VersionName};
 use zfs_safe::property::PropertyName;
 use zfs_safe::stream::{ReceiveReport, StreamError as ZfsStreamError};
 use zfs_safe::version::FilesystemVersion;
-use zfs_safe::zfs::ReceiveArgs;
+use zfs_safe::zfs::{PackageArgs, ReceiveArgs};
 use zfs_safe::{Outcome, ZfsError};
 use zrepl_proto::pdu::{Check as _, GuaranteeKind, PduError, Protection, ReceiveReq};
 
@@ -31,7 +30,7 @@ use crate::endpoint::mark::guarantee::after_receive;
 use crate::endpoint::mark::{Change, MarkError};
 use crate::endpoint::placeholder::{Creation, Encryption, OFF, ON};
 use crate::endpoint::stream::{SendStream, StreamError};
-use crate::endpoint::zfs_stream::{self, BeginError, ReceiveError};
+use crate::endpoint::zfs_stream::{self, Begin, BeginError, ReceiveError};
 
 /// Why nothing was received, or why it does not count.
 #[derive(Debug, thiserror::Error)]
@@ -188,13 +187,14 @@ pub(super) async fn receive(
         dataset: wanted.snapshot.clone(),
         source,
     })?;
-    if begin.to_guid != wanted.guid {
+    if let Begin::Stream(record) = &begin
+        && record.to_guid != wanted.guid
+    {
         return Err(Failure::Guid {
             announced: wanted.guid,
-            found: begin.to_guid,
+            found: record.to_guid,
         });
     }
-    let promise = wanted.protection.of_step(begin.is_incremental());
     let prepared = {
         // Several may need the same parent.
         let _alone = receiver.parents.lock().await;
@@ -202,10 +202,18 @@ pub(super) async fn receive(
         let prepare = move |zfs: &LocalZfs| prepare(zfs, &settings, &wanted, begin);
         receiver.zfs.run(prepare).await?
     };
-    let Prepared { args, place } = prepared;
+    let Prepared {
+        args,
+        place,
+        is_incremental,
+    } = prepared;
+    let promise = wanted.protection.of_step(is_incremental);
     let started = receiver
         .zfs
-        .run(move |zfs| zfs.zfs().receive(&args))
+        .run(move |zfs| match args {
+            Args::Stream(args) => zfs.zfs().receive(&args),
+            Args::Package(args) => zfs.zfs().receive_package(&args),
+        })
         .await
         .map_err(|error| ReceiveError::Zfs(ZfsStreamError::Zfs(error)));
     let received = match started {
@@ -259,8 +267,14 @@ fn failed(zfs: &LocalZfs, dataset: DatasetPath, source: ReceiveError, place: &Pl
 
 /// A receive that can start.
 struct Prepared {
-    args: ReceiveArgs,
+    args: Args,
     place: Place,
+    is_incremental: bool,
+}
+
+enum Args {
+    Stream(Box<ReceiveArgs>),
+    Package(Box<PackageArgs>),
 }
 
 /// What was done to the target to make place.
@@ -278,7 +292,7 @@ fn prepare(
     zfs: &LocalZfs,
     settings: &Settings,
     wanted: &Wanted,
-    begin: BeginRecord,
+    begin: Begin,
 ) -> Result<Prepared, Failure> {
     let dataset = wanted.snapshot.dataset();
     let properties = properties(settings)?;
@@ -290,12 +304,15 @@ fn prepare(
         tracing::info!(fs = %dataset, "discarded what an interrupted receive had left");
         target = Target::read(zfs, &dataset)?;
     }
-    let is_raw = begin.is_raw();
-    let (is_incremental, is_resuming) = (begin.is_incremental(), begin.is_resuming());
-    let mut args = ReceiveArgs::new(wanted.snapshot.clone(), begin);
-    (args.set, args.inherit) = properties;
-    // They are told of in the log; the data is there.
-    args.tolerate_property_errors = true;
+    let (is_raw, is_incremental, is_resuming) = match &begin {
+        Begin::Stream(record) => (
+            record.is_raw(),
+            record.is_incremental(),
+            record.is_resuming(),
+        ),
+        // It does not tell. What cannot be received zfs(8) refuses; whether there is something to start from, we see.
+        Begin::Package(_) => (false, target.kind == Kind::Received, false),
+    };
     let place = match target.kind {
         Kind::Absent | Kind::Received => Place::Untouched,
         Kind::Placeholder | Kind::Replacing if is_incremental => {
@@ -326,8 +343,35 @@ fn prepare(
             Place::Replacing
         }
     };
-    args.force = matches!(place, Place::Replacing);
-    Ok(Prepared { args, place })
+    Ok(Prepared {
+        args: arguments(wanted, begin, properties, matches!(place, Place::Replacing)),
+        place,
+        is_incremental,
+    })
+}
+
+fn arguments(wanted: &Wanted, begin: Begin, (set, inherit): Properties, force: bool) -> Args {
+    let snapshot = wanted.snapshot.clone();
+    // Properties that are refused are told of in the log: the data is there.
+    let tolerate_property_errors = true;
+    match begin {
+        Begin::Stream(record) => Args::Stream(Box::new(ReceiveArgs {
+            force,
+            set,
+            inherit,
+            tolerate_property_errors,
+            ..ReceiveArgs::new(snapshot, *record)
+        })),
+        Begin::Package(begin) => Args::Package(Box::new(PackageArgs {
+            snapshot,
+            begin,
+            force,
+            resumable: true,
+            set,
+            inherit,
+            tolerate_property_errors,
+        })),
+    }
 }
 
 /// Those of the configuration: to set, and to inherit.

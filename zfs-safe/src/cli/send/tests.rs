@@ -18,6 +18,7 @@ fn args() -> SendArgs {
             embedded: true,
             large_blocks: true,
             saved: true,
+            ..SendFlags::default()
         },
         resume: None,
     }
