@@ -2,6 +2,7 @@
 
 mod boots;
 mod conformance;
+mod platform;
 mod power_failure;
 mod wire;
 mod zrepl_commands;
@@ -88,6 +89,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "streams_over_the_wire",
         everywhere: false,
         run: Run::Alone(wire::streams_over_the_wire),
+    },
+    Scenario {
+        name: "platform_tests",
+        everywhere: false,
+        run: Run::Alone(platform::platform_tests),
     },
 ];
 

@@ -109,7 +109,10 @@ impl Case {
     pub(crate) fn version(&self, name: &str) -> FilesystemVersion {
         let full = self.version_name(name);
         let end = name.find(['@', '#']).expect("a version");
-        let found = self.versions(&name[..end]).into_iter().find(|it| it.name == full);
+        let found = self
+            .versions(&name[..end])
+            .into_iter()
+            .find(|it| it.name == full);
         found.unwrap_or_else(|| panic!("{full} does not exist"))
     }
 
@@ -122,13 +125,19 @@ impl Case {
         if !self.exists(name) {
             return Vec::new();
         }
-        let snapshots = self.versions(name).into_iter().filter(FilesystemVersion::is_snapshot);
+        let snapshots = self
+            .versions(name)
+            .into_iter()
+            .filter(FilesystemVersion::is_snapshot);
         snapshots.map(|it| format!("@{}", it.name.name())).collect()
     }
 
     /// Names of bookmarks, without `#`, sorted.
     pub(crate) fn bookmarks(&self, name: &str) -> Vec<String> {
-        let bookmarks = self.versions(name).into_iter().filter(|it| !it.is_snapshot());
+        let bookmarks = self
+            .versions(name)
+            .into_iter()
+            .filter(|it| !it.is_snapshot());
         let mut names: Vec<_> = bookmarks.map(|it| it.name.name().to_owned()).collect();
         names.sort();
         names
@@ -157,7 +166,9 @@ impl Case {
     }
 
     pub(crate) fn value(&self, name: &str, property: &str) -> String {
-        self.property(name, property).map(|it| it.value).unwrap_or_default()
+        self.property(name, property)
+            .map(|it| it.value)
+            .unwrap_or_default()
     }
 
     /// Where a receive was interrupted.

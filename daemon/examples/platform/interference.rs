@@ -139,16 +139,17 @@ impl Endpoint for Interfered {
                 Err(EndpointError::Failed(MOCK_ERROR.to_owned()))
             }
             Interference::LostOnce(after, was_lost) if !was_lost.swap(true, Ordering::SeqCst) => {
-                let unreachable = |source: Box<dyn std::error::Error + Send + Sync>| {
-                    EndpointError::Unreachable {
+                let unreachable =
+                    |source: Box<dyn std::error::Error + Send + Sync>| EndpointError::Unreachable {
                         context: "connection lost".to_owned(),
                         source,
-                    }
-                };
+                    };
                 let cut = tampered(stream, Tampering::Cut(*after))
                     .map_err(|error| unreachable(error.into()))?;
                 match self.inner.receive(request, cut).await {
-                    Ok(_) => Err(EndpointError::Failed("a cut stream was received".to_owned())),
+                    Ok(_) => Err(EndpointError::Failed(
+                        "a cut stream was received".to_owned(),
+                    )),
                     Err(error) => Err(unreachable(error.into())),
                 }
             }
@@ -207,7 +208,9 @@ async fn pass(source: &mut LocalStream, target: &mut pipe::Sender, most: u64) ->
     let mut buffer = vec![0; 32 << 10];
     let mut left = most;
     while left > 0 {
-        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let wanted = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let count = source.read(&mut buffer[..wanted]).await?;
         if count == 0 {
             return Ok(true);
@@ -224,7 +227,11 @@ async fn endless(target: &mut pipe::Sender) -> io::Result<bool> {
     }
 }
 
-async fn killed(source: &mut LocalStream, target: &mut pipe::Sender, after: u64) -> io::Result<bool> {
+async fn killed(
+    source: &mut LocalStream,
+    target: &mut pipe::Sender,
+    after: u64,
+) -> io::Result<bool> {
     pass(source, target, after).await?;
     let killed = kill_senders()?;
     if killed != 1 {

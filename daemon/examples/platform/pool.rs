@@ -35,7 +35,11 @@ impl Pool {
             "set -e; mkdir -p {FOLDER}; head -c 32 /dev/urandom >{KEY}; truncate -s 2G {FOLDER}/{name}.img; \
              zpool create -O mountpoint=legacy -O compression=off {name} {FOLDER}/{name}.img"
         ))?;
-        let open = |backend| Ok::<_, Box<dyn Error + Send + Sync>>(zfs_backend::open(Choice::parse(Some(backend))?)?.zfs);
+        let open = |backend| {
+            Ok::<_, Box<dyn Error + Send + Sync>>(
+                zfs_backend::open(Choice::parse(Some(backend))?)?.zfs,
+            )
+        };
         let pool = Self {
             zfs: open(backend)?,
             tools: open("native")?,
@@ -76,6 +80,10 @@ impl Pool {
 
     /// The case of this number.
     pub(crate) fn case(&self, index: usize) -> Result<Case, Box<dyn Error + Send + Sync>> {
-        Case::new(Arc::clone(&self.zfs), Arc::clone(&self.tools), self.root(index))
+        Case::new(
+            Arc::clone(&self.zfs),
+            Arc::clone(&self.tools),
+            self.root(index),
+        )
     }
 }

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use zfs_safe::name::DatasetPath;
 use zrepl_daemon::config;
 use zrepl_daemon::config::job::JobConfig;
 use zrepl_daemon::config::transfer::{InitialReplication, ReceiveOptions, SendOptions};
+use zrepl_daemon::endpoint::Endpoint;
 use zrepl_daemon::endpoint::access::ReceiveRoot;
 use zrepl_daemon::endpoint::mark::JobId;
 use zrepl_daemon::endpoint::receiver::{self, Receiver};
 use zrepl_daemon::endpoint::sender::{self, Sender};
-use zrepl_daemon::endpoint::Endpoint;
 use zrepl_daemon::filter::FilesystemFilter;
 use zrepl_daemon::name::ClientIdentity;
 use zrepl_daemon::replication::driver::{self, Settings, Sides};
@@ -119,7 +118,9 @@ impl Replication {
         let settings = sender::Settings {
             job: JobId::new(self.sender_job)?,
             filesystems: FilesystemFilter::new(
-                self.filesystems.iter().map(|(pattern, accept)| (pattern, *accept)),
+                self.filesystems
+                    .iter()
+                    .map(|(pattern, accept)| (pattern, *accept)),
             )?,
             send: send_options(self.send)?,
             limit: None,
@@ -180,7 +181,9 @@ pub(crate) fn request(
     let to = case.version(to);
     Ok(SendReq {
         filesystem: to.name.dataset().to_string(),
-        from: from.map(|from| on_the_wire(&case.version(from))).transpose()?,
+        from: from
+            .map(|from| on_the_wire(&case.version(from)))
+            .transpose()?,
         to: Some(on_the_wire(&to)?),
         resume_token: token.unwrap_or_default().to_owned(),
         replication_config: Some(both(GuaranteeKind::Resumability).into()),
@@ -188,7 +191,9 @@ pub(crate) fn request(
 }
 
 /// A version as both sides name it.
-pub(crate) fn on_the_wire(version: &zfs_safe::version::FilesystemVersion) -> Result<FilesystemVersion> {
+pub(crate) fn on_the_wire(
+    version: &zfs_safe::version::FilesystemVersion,
+) -> Result<FilesystemVersion> {
     let make = if version.is_snapshot() {
         FilesystemVersion::snapshot
     } else {
@@ -197,7 +202,12 @@ pub(crate) fn on_the_wire(version: &zfs_safe::version::FilesystemVersion) -> Res
     // Nobody looks at the time.
     let creation: Creation = "2026-11-21T00:00:00Z".parse()?;
     let name = version.name.name().to_owned();
-    Ok(make(name, version.guid.get(), version.createtxg.get(), creation))
+    Ok(make(
+        name,
+        version.guid.get(),
+        version.createtxg.get(),
+        creation,
+    ))
 }
 
 const SNAPSHOTS_BY_HAND: &str = "snapshotting: {type: manual}";
@@ -209,7 +219,10 @@ fn send_options(yaml: &str) -> Result<SendOptions> {
         "{{type: push, name: job, connect: {{type: tcp, address: '127.0.0.1:1'}}, filesystems: {{'<': true}}, send: {yaml}, \
          {SNAPSHOTS_BY_HAND}, {PRUNING}}}"
     );
-    match config::parse("platform.yml", &format!("jobs: [{job}]"))?.config.job("job") {
+    match config::parse("platform.yml", &format!("jobs: [{job}]"))?
+        .config
+        .job("job")
+    {
         Some(JobConfig::Push(job)) => Ok(job.send.clone()),
         _ => Err("not a push job".into()),
     }
@@ -219,7 +232,10 @@ fn receive_options(yaml: &str) -> Result<ReceiveOptions> {
     let job = format!(
         "{{type: sink, name: job, root_fs: root, serve: {{type: local, listener_name: name}}, recv: {yaml}}}"
     );
-    match config::parse("platform.yml", &format!("jobs: [{job}]"))?.config.job("job") {
+    match config::parse("platform.yml", &format!("jobs: [{job}]"))?
+        .config
+        .job("job")
+    {
         Some(JobConfig::Sink(job)) => Ok(job.recv.clone()),
         _ => Err("not a sink job".into()),
     }

@@ -54,7 +54,6 @@ pub(crate) struct StepInfo {
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) resumed: bool,
-    pub(crate) bytes_expected: u64,
     pub(crate) bytes_replicated: u64,
 }
 
@@ -143,7 +142,9 @@ impl Filesystem {
     #[track_caller]
     pub(crate) fn assert_plan_error(&self, text: &str) {
         assert!(
-            self.state == "planning-error" && self.step_error.is_none() && self.error().contains(text),
+            self.state == "planning-error"
+                && self.step_error.is_none()
+                && self.error().contains(text),
             "not a planning error {text:?}: {} {:?}",
             self.state,
             self.error()

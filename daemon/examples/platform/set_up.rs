@@ -28,7 +28,11 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Does what the script says, below `root`.
 pub(crate) fn set_up(zfs: &dyn Zfs, root: &str, script: &str) -> Result {
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in script
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
         statement(zfs, root, line).map_err(|error| format!("set-up, {line:?}: {error}"))?;
     }
     Ok(())
