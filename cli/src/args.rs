@@ -52,6 +52,24 @@ pub(crate) enum Command {
     /// Reads the configuration and prepares all that it describes, without starting any of it. Prints nothing if it is
     /// valid, unless asked to.
     Configcheck(Configcheck),
+    /// Run the daemon in the foreground
+    ///
+    /// It runs until SIGINT, SIGTERM or SIGHUP: then running replications are cut so that they can be resumed, which takes at
+    /// most a few seconds. A second signal ends it at once. There is no reload: to change the configuration, restart it. The
+    /// exit status is 0 if everything ended in order.
+    Daemon,
+    /// Show what the running daemon does
+    Status(Status),
+    /// Wake up or reset a job of the running daemon
+    ///
+    /// `wakeup` makes a push or pull job replicate now; if it is waiting for the other side to come back, it tries at once.
+    /// `reset` ends the replication that is running, so that it can be resumed by the next one. A job that does not wait for
+    /// the signal answers "already woken up" or "already reset", and the exit status is 1.
+    Signal {
+        /// `wakeup` or `reset`, and the job's name
+        #[arg(value_names = ["wakeup|reset", "JOB"], num_args = 0..)]
+        words: Vec<String>,
+    },
     /// Print the version of this program and of the running daemon
     ///
     /// The daemon is asked over its control socket, whose path is read from the configuration. A warning is printed on
@@ -163,6 +181,44 @@ const WHAT: Choice<What> = Choice {
         ("logging", What::Logging, "where logs go"),
     ],
     refusal: |word| format!("unsupported --what {word:?}: it may be all, config, jobs or logging"),
+};
+
+/// How `status` shows it.
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// How to show it; only raw exists so far
+    #[arg(long, default_value = "interactive", hide_default_value = true, value_parser = MODE)]
+    pub(crate) mode: Mode,
+    /// Show only this job; raw always shows all of them, as in zrepl 0.7.0
+    #[arg(long, value_name = "NAME")]
+    pub(crate) job: Option<String>,
+    /// Time from one refresh to the next, for modes that refresh
+    #[arg(short, long, value_name = "DURATION")]
+    pub(crate) delay: Option<String>,
+}
+
+/// How `status` shows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mode {
+    Interactive,
+    Dump,
+    Raw,
+    Legacy,
+}
+
+const MODE: Choice<Mode> = Choice {
+    words: &[
+        ("raw", Mode::Raw, "the daemon's JSON"),
+        // Not yet, so they are not offered.
+        ("interactive", Mode::Interactive, ""),
+        ("dump", Mode::Dump, ""),
+        ("legacy", Mode::Legacy, ""),
+    ],
+    refusal: |word| {
+        format!(
+            "invalid value {word:?}: must be one of one of \"interactive\", \"dump\", \"raw\", \"legacy\""
+        )
+    },
 };
 
 /// Which lines `version` prints.

@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use zrepl_daemon::config::{self, Config, ConfigError, Loaded, Severity, explain};
+use zrepl_daemon::config::{self, Config, Loaded, explain};
 
 use crate::args::{Configcheck, Format, What};
+use crate::configuration::checked;
 use crate::output::complain;
 
 /// Checks the configuration at `path`, or at one of the usual places.
@@ -21,7 +22,7 @@ pub(crate) fn run(
         writeln!(out, "{}", Config::schema())?;
         return Ok(());
     }
-    let checked = config::load(path).and_then(|mut loaded| {
+    let loaded = config::load(path).and_then(|mut loaded| {
         if !options.skip_cert_check {
             config::check_certificates(&mut loaded, Timestamp::now());
         }
@@ -29,15 +30,7 @@ pub(crate) fn run(
     });
     let Loaded {
         config, problems, ..
-    } = match checked {
-        Ok(loaded) => loaded,
-        Err(ConfigError { problems }) => {
-            complain(&problems);
-            let count = problems.count(Severity::Error);
-            let errors = if count == 1 { "error" } else { "errors" };
-            bail!("could not parse config: {count} {errors}");
-        }
-    };
+    } = checked(loaded)?;
     if problems.iter().next().is_some() {
         complain(&problems);
     }

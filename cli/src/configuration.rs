@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use anyhow::{anyhow, bail};
-use zrepl_daemon::config::{self, Config};
+use zrepl_daemon::config::{self, Config, ConfigError, Loaded, Severity};
 use zrepl_daemon::filter::FilesystemFilter;
+
+use crate::output::complain;
 
 /// The configuration, as far as commands other than `configcheck` need it.
 #[derive(Debug)]
@@ -13,6 +15,16 @@ pub(crate) struct Configuration(Config);
 /// Reads the configuration: `path`, or the first of the usual places. Warnings are for `configcheck`.
 pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Configuration> {
     Ok(Configuration(config::load(path)?.config))
+}
+
+/// For commands that need all of it: prints what is wrong, a line for each error, and fails with their number.
+pub(crate) fn checked(loaded: Result<Loaded, ConfigError>) -> anyhow::Result<Loaded> {
+    loaded.map_err(|ConfigError { problems }| {
+        complain(&problems);
+        let count = problems.count(Severity::Error);
+        let errors = if count == 1 { "error" } else { "errors" };
+        anyhow!("could not parse config: {count} {errors}")
+    })
 }
 
 impl Configuration {

@@ -5,9 +5,12 @@ mod args;
 mod choice;
 mod configcheck;
 mod configuration;
+mod daemon;
 mod documents;
 mod output;
+mod signal;
 mod socket;
+mod status;
 mod stdinserver;
 mod test;
 mod version;
@@ -57,7 +60,11 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
     let Some(command) = &arguments.command else {
         return help(&[], out);
     };
+    let socket = || needed().map(|it| ControlSocket::new(it.sockpath()));
     match command {
+        Command::Daemon => daemon::run(arguments.config()),
+        Command::Status(options) => status::run(options, socket, out),
+        Command::Signal { words } => signal::run(words, socket),
         Command::Configcheck(options) => configcheck::run(options, arguments.config(), out),
         Command::Version { show } => {
             let socket = || configuration().map(|it| ControlSocket::new(it.sockpath()));

@@ -13,7 +13,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::net::UnixStream;
 
 /// The longest answer that is read. The status of a thousand filesystems with all their steps takes a few megabytes.
@@ -96,10 +96,33 @@ impl ControlSocket {
         endpoint: &'static str,
         question: &impl Serialize,
     ) -> Result<A, SocketError> {
+        let answer = self.post_for_bytes(endpoint, question)?;
+        serde_json::from_slice(&answer).map_err(|reason| self.malformed(endpoint, reason))
+    }
+
+    /// The same, for an answer that is JSON and is wanted as it came.
+    pub(crate) fn post_for_json(
+        &self,
+        endpoint: &'static str,
+        question: &impl Serialize,
+    ) -> Result<Bytes, SocketError> {
+        let answer = self.post_for_bytes(endpoint, question)?;
+        let checked: Result<IgnoredAny, _> = serde_json::from_slice(&answer);
+        match checked {
+            Ok(_) => Ok(answer),
+            Err(reason) => Err(self.malformed(endpoint, reason)),
+        }
+    }
+
+    fn post_for_bytes(
+        &self,
+        endpoint: &'static str,
+        question: &impl Serialize,
+    ) -> Result<Bytes, SocketError> {
         let mut body = serde_json::to_vec(question).map_err(|error| self.exchange(&error))?;
         // As zrepl 0.7.0 sends it.
         body.push(b'\n');
-        let answer = tokio::runtime::Builder::new_current_thread()
+        tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
@@ -113,12 +136,15 @@ impl ControlSocket {
                             limit: self.limit,
                         })
                     })
-            })?;
-        serde_json::from_slice(&answer).map_err(|reason| SocketError::Malformed {
+            })
+    }
+
+    fn malformed(&self, endpoint: &'static str, reason: serde_json::Error) -> SocketError {
+        SocketError::Malformed {
             path: self.path.clone(),
             endpoint,
             reason,
-        })
+        }
     }
 
     async fn exchange_bytes(

@@ -4,8 +4,8 @@
 //! messages; see [`stream`].
 
 pub mod access;
-mod destruction;
-mod listing;
+pub mod destroy;
+pub mod listing;
 pub mod local_zfs;
 pub mod mark;
 pub mod placeholder;

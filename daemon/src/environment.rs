@@ -2,10 +2,15 @@
 //! cannot be read is an error at the start; zrepl 0.7.0 panics when it first needs it.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::go_duration::GoDuration;
+use crate::replication::attempt::DEFAULT_MAX_ATTEMPTS;
+use crate::replication::driver;
 use crate::rpc::{client, connectivity, server};
+use crate::status::Setting;
 
 /// The client's limit for the exchange of banners.
 pub const CLIENT_HANDSHAKE: &str = "ZREPL_RPC_CLIENT_VERSIONHANDSHAKE_TIMEOUT";
@@ -17,15 +22,28 @@ pub const LABEL: &str = "ZREPL_TRANSPORT_DEMUX_TIMEOUT";
 pub const PING_PAUSE: &str = "ZREPL_RPC_DATACONN_PING_SLEEP";
 /// How long a client waits for a server to come back.
 pub const RECONNECT: &str = "ZREPL_REPLICATION_RECONNECT_HARD_FAIL_TIMEOUT";
+/// How many attempts a run of replication has.
+pub const MAX_ATTEMPTS: &str = "ZREPL_REPLICATION_MAX_ATTEMPTS";
+/// How long a stream may stand still before it is cut, to be resumed. zrepl 0.7.0 does not have it.
+pub const STALL: &str = "ZREPL_REPLICATION_STALL_TIMEOUT";
+/// How long a client of the control socket may take to say what it wants.
+pub const CONTROL_READ: &str = "ZREPL_DAEMON_CONTROL_SERVER_READ_TIMEOUT";
+/// How long a client of the control socket may take to read the answer.
+pub const CONTROL_WRITE: &str = "ZREPL_DAEMON_CONTROL_SERVER_WRITE_TIMEOUT";
+
+const A_DURATION: &str = "a duration above zero, such as \"10s\"";
+const A_NUMBER: &str = "a whole number above zero, such as \"3\"";
 
 /// A variable that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable} is {value:?}; it must be a duration above zero, such as \"10s\"")]
+#[error("{variable} is {value:?}; it must be {expected}")]
 pub struct EnvironmentError {
     /// Which one.
     pub variable: &'static str,
     /// What it holds.
     pub value: String,
+    /// What it should hold.
+    pub expected: &'static str,
 }
 
 /// Variables by name: those of this process are [`std::env::var_os`].
@@ -60,29 +78,106 @@ pub fn server_settings(
     Ok(settings)
 }
 
-/// An empty variable counts as not set.
+/// What the environment changes of a job's replication.
+pub fn replication_settings(
+    variables: Variables<'_>,
+    settings: &mut driver::Settings,
+) -> Result<(), EnvironmentError> {
+    set(variables, RECONNECT, &mut settings.reconnect_limit)?;
+    set(variables, STALL, &mut settings.stall_limit)?;
+    settings.max_attempts = max_attempts(variables)?;
+    Ok(())
+}
+
+/// How many attempts a replication has.
+pub fn max_attempts(variables: Variables<'_>) -> Result<NonZeroU32, EnvironmentError> {
+    let number = |text: &str| FromStr::from_str(text).ok();
+    let found = read(variables, MAX_ATTEMPTS, A_NUMBER, number)?;
+    Ok(found.unwrap_or(DEFAULT_MAX_ATTEMPTS))
+}
+
+/// How long a client of the control socket may take to say what it wants, and to read the answer.
+pub fn control_limits(variables: Variables<'_>) -> Result<(Duration, Duration), EnvironmentError> {
+    let (mut read, mut write) = (Duration::from_secs(1), Duration::from_secs(1));
+    set(variables, CONTROL_READ, &mut read)?;
+    set(variables, CONTROL_WRITE, &mut write)?;
+    Ok((read, write))
+}
+
+/// All of these settings as they are, for the status.
+pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentError> {
+    let client = client_settings(variables)?;
+    let server = server_settings(variables, "")?;
+    let (read, write) = control_limits(variables)?;
+    let durations = [
+        (CONTROL_READ, read),
+        (CONTROL_WRITE, write),
+        (RECONNECT, client.connectivity.limit),
+        (CLIENT_HANDSHAKE, client.handshake.banner_limit),
+        (PING_PAUSE, client.connectivity.pause),
+        (SERVER_HANDSHAKE, server.handshake.banner_limit),
+        (LABEL, server.handshake.label_limit),
+    ];
+    let mut settings: Vec<Setting> = durations
+        .into_iter()
+        .map(|(variable, duration)| {
+            let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+            Setting {
+                var: variable.to_owned(),
+                value: GoDuration::from_nanoseconds(nanoseconds).to_string(),
+                value_go_type: "time.Duration".to_owned(),
+            }
+        })
+        .collect();
+    settings.push(Setting {
+        var: MAX_ATTEMPTS.to_owned(),
+        value: max_attempts(variables)?.to_string(),
+        value_go_type: "int".to_owned(),
+    });
+    Ok(settings)
+}
+
 fn set(
     variables: Variables<'_>,
     variable: &'static str,
     setting: &mut Duration,
 ) -> Result<(), EnvironmentError> {
+    let duration = |text: &str| {
+        let duration: GoDuration = text.parse().ok()?;
+        let nanoseconds = u64::try_from(duration.nanoseconds()).ok()?;
+        (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds))
+    };
+    if let Some(duration) = read(variables, variable, A_DURATION, duration)? {
+        *setting = duration;
+    }
+    Ok(())
+}
+
+/// An empty variable counts as not set.
+fn read<T>(
+    variables: Variables<'_>,
+    variable: &'static str,
+    expected: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, EnvironmentError> {
     let Some(value) = variables(variable).filter(|value| !value.is_empty()) else {
-        return Ok(());
+        return Ok(None);
     };
     let value = value.to_string_lossy().into_owned();
-    let duration: Option<GoDuration> = value.parse().ok();
-    match duration.and_then(|duration| u64::try_from(duration.nanoseconds()).ok()) {
-        Some(nanoseconds) if nanoseconds > 0 => {
-            *setting = Duration::from_nanos(nanoseconds);
-            Ok(())
-        }
-        _ => Err(EnvironmentError { variable, value }),
+    match parse(&value) {
+        Some(parsed) => Ok(Some(parsed)),
+        None => Err(EnvironmentError {
+            variable,
+            value,
+            expected,
+        }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::transfer::{ConflictResolution, Replication};
 
     fn one(variable: &'static str, value: &'static str) -> impl Fn(&str) -> Option<OsString> {
         move |asked| (asked == variable).then(|| value.into())
@@ -119,6 +214,42 @@ mod tests {
             server(CLIENT_HANDSHAKE).handshake.banner_limit,
             Duration::from_secs(10)
         );
+    }
+
+    #[test]
+    fn replication_has_three_variables_of_its_own() {
+        let changed = |variable, value| {
+            let mut settings = driver::Settings::new(
+                &Replication::default(),
+                &ConflictResolution::default(),
+                None,
+            );
+            let result = replication_settings(&one(variable, value), &mut settings);
+            let driver::Settings {
+                max_attempts,
+                reconnect_limit,
+                stall_limit,
+                ..
+            } = settings;
+            result.map(|()| {
+                let seconds = (reconnect_limit.as_secs(), stall_limit.as_secs());
+                (max_attempts.get(), seconds)
+            })
+        };
+        assert_eq!(changed("", ""), Ok((3, (600, 1800))));
+        assert_eq!(changed(MAX_ATTEMPTS, "7"), Ok((7, (600, 1800))));
+        assert_eq!(changed(RECONNECT, "1m"), Ok((3, (60, 1800))));
+        assert_eq!(changed(STALL, "2h"), Ok((3, (600, 7200))));
+        for value in ["0", "-1", "many", "3.5"] {
+            let error = changed(MAX_ATTEMPTS, value).expect_err(value);
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "{MAX_ATTEMPTS} is {value:?}; it must be a whole number above zero, such as \"3\""
+                )
+            );
+        }
+        assert!(changed(STALL, "0s").is_err());
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl GoDuration {
     }
 
     /// The span in nanoseconds.
+    pub fn from_nanoseconds(nanoseconds: i64) -> Self {
+        Self { nanoseconds }
+    }
+
+    /// Nanoseconds.
     pub fn nanoseconds(self) -> i64 {
         self.nanoseconds
     }

@@ -4,6 +4,7 @@ mod boots;
 mod conformance;
 mod platform;
 mod power_failure;
+mod receiver;
 mod wire;
 mod zrepl_commands;
 
@@ -84,6 +85,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "zrepl_configuration_commands",
         everywhere: false,
         run: Run::Alone(zrepl_commands::zrepl_configuration_commands),
+    },
+    Scenario {
+        name: "receiver_on_zfs",
+        everywhere: false,
+        run: Run::Alone(receiver::receiver_on_zfs),
     },
     Scenario {
         name: "streams_over_the_wire",

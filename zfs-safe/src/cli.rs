@@ -64,11 +64,6 @@ impl Cli {
     /// Finds the ZFS device and the tools. Fails with [`Reason::DeviceMissing`] if the module is not loaded, and with
     /// [`Reason::Process`] if there is no zfs(8); never loads the module.
     pub fn open() -> Result<Self> {
-        Self::open_counting(Arc::default())
-    }
-
-    /// The same; what it costs is added to `counters`.
-    pub(crate) fn open_counting(counters: Arc<Counters>) -> Result<Self> {
         // Before any command is run: without the device the tools load the module, since 2.2 whatever the environment says.
         if !Path::new(DEVICE).exists() {
             return Err(ZfsError::new(
@@ -77,14 +72,15 @@ impl Cli {
                 Reason::DeviceMissing,
             ));
         }
+        Self::with_counters(Arc::default())
+    }
+
+    /// The tools in `PATH`, for whoever counts what they cost elsewhere.
+    pub(crate) fn with_counters(counters: Arc<Counters>) -> Result<Self> {
         let tools = Tools {
             zfs: "zfs".into(),
             zpool: "zpool".into(),
         };
-        Self::with_tools(tools, counters)
-    }
-
-    fn with_tools(tools: Tools, counters: Arc<Counters>) -> Result<Self> {
         let output = Command::new(&tools.zfs, &counters)
             .args(["version"])
             .success(Operation::Open, "")?;

@@ -12,7 +12,7 @@ mod stream;
 mod submission;
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zfs_sys::optional::Optional;
 
@@ -42,8 +42,8 @@ pub struct Native {
     device: Arc<Device>,
     counters: Arc<Counters>,
     dialect: Dialect,
-    /// zfs(8), for what only it can do; found when it is first needed.
-    tool: Arc<OnceLock<Cli>>,
+    /// zfs(8), once something was asked for that only it can do.
+    tools: Arc<Mutex<Option<Cli>>>,
 }
 
 impl Native {
@@ -59,21 +59,23 @@ impl Native {
             device: Arc::new(device),
             counters,
             dialect: Dialect::local(version),
-            tool: Arc::default(),
+            tools: Arc::default(),
         })
     }
 
-    /// zfs(8), for packages of streams.
-    fn tool(&self, operation: Operation, dataset: &str) -> Result<&Cli> {
-        if let Some(tool) = self.tool.get() {
-            return Ok(tool);
+    /// zfs(8), for what libzfs_core does not offer. Its processes are counted here.
+    fn tools(&self, what: &str) -> Result<Cli> {
+        // A panic of another caller leaves it open or not.
+        let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tools) = &*tools {
+            return Ok(tools.clone());
         }
-        let tool = Cli::open_counting(Arc::clone(&self.counters)).map_err(|error| {
-            ZfsError::new(operation, dataset, error.reason.clone()).with_detail(format!(
-                "only zfs(8) can send or receive properties: {error}"
-            ))
+        let opened = Cli::with_counters(Arc::clone(&self.counters)).map_err(|error| {
+            let found = error.detail.as_deref().unwrap_or("it does not answer");
+            let detail = format!("{what} needs zfs(8): {found}");
+            error.with_detail(detail)
         })?;
-        Ok(self.tool.get_or_init(|| tool))
+        Ok(tools.insert(opened).clone())
     }
 
     /// Holds snapshots until `lease` is dropped or the process ends, however it ends: the kernel releases them with the
@@ -266,8 +268,7 @@ impl Zfs for Native {
     }
 
     fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
-        self.tool(Operation::Receive, package.snapshot.as_str())?
-            .receive_package(package)
+        self.tools("receiving properties")?.receive_package(package)
     }
 }
 

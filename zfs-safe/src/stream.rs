@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::error::{Operation, Reason, RejectedProperty, Result, ZfsError};
+use crate::name::SnapshotName;
 
 /// Pipe sizes to try, largest first. 1 MiB is what an unprivileged process may have on Linux
 /// (`/proc/sys/fs/pipe-max-size`); beyond a per-user budget even that is refused.
@@ -116,6 +117,25 @@ impl SendStream {
         })
     }
 
+    /// A send that `work` does on the writing end of a pipe: for implementations of [`Zfs`](crate::Zfs) elsewhere, such as
+    /// those of tests. `work` closes that end when it returns. Nobody can tell how far it is.
+    pub fn by(
+        snapshot: &SnapshotName,
+        work: impl FnOnce(OwnedFd) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
+        let dataset = snapshot.to_string();
+        let pipe = stream_pipe(Operation::Send, &dataset)?;
+        let unknown = {
+            let dataset = dataset.clone();
+            move || {
+                let dataset = dataset.as_str();
+                let error = ZfsError::new(Operation::SendProgress, dataset, Reason::Unsupported);
+                Err(error)
+            }
+        };
+        Self::start(dataset, ProgressSource(Arc::new(unknown)), pipe, work)
+    }
+
     /// How far the kernel is. An error once the send has ended.
     pub fn progress(&self) -> Result<SendProgress> {
         (self.progress.0)()
@@ -165,6 +185,17 @@ impl ReceiveStream {
             writer: File::from(writer),
             worker,
         })
+    }
+
+    /// A receive that `work` does on the reading end of a pipe: for implementations of [`Zfs`](crate::Zfs) elsewhere, such
+    /// as those of tests. `work` closes that end when it returns.
+    pub fn by(
+        snapshot: &SnapshotName,
+        work: impl FnOnce(OwnedFd) -> Result<ReceiveReport> + Send + 'static,
+    ) -> Result<Self> {
+        let dataset = snapshot.to_string();
+        let pipe = stream_pipe(Operation::Receive, &dataset)?;
+        Self::start(dataset, pipe, work)
     }
 
     /// Ends the receive and tells how it went. `relay` is how the caller's writing went: `Ok` if it wrote the whole stream.

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Result;
 use crate::name::{DatasetPath, EntityName};
-use crate::property::{PropertyName, ZfsVersion};
+use crate::property::{Property, PropertyName, ZfsVersion};
 use crate::version::FilesystemVersion;
 use crate::zfs::{VersionQuery, Zfs};
 
@@ -21,7 +21,10 @@ use crate::zfs::{VersionQuery, Zfs};
 /// change, and one more for the time between a transaction group's time stamp and its end.
 const SETTLED_AFTER: u64 = 2;
 
-/// The first release that has `snapshots_changed`.
+/// When the snapshots of a dataset last changed.
+const CHANGE_TIME: &str = "snapshots_changed";
+
+/// The first release that has [`CHANGE_TIME`].
 const FIRST_WITH_CHANGE_TIME: ZfsVersion = ZfsVersion::new(2, 2, 0);
 
 /// Versions of datasets as last listed. Memory: one [`FilesystemVersion`] for each snapshot of each dataset asked for.
@@ -35,10 +38,16 @@ pub struct VersionMemory {
 
 #[derive(Clone, Debug)]
 struct Remembered {
-    /// Values of the evidence, as text.
-    evidence: Vec<String>,
+    evidence: Evidence,
     snapshots: Arc<[FilesystemVersion]>,
 }
+
+/// What tells whether a dataset's snapshots are those of another time: equal evidence, equal snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence(
+    /// The values, as text.
+    Box<[String]>,
+);
 
 impl VersionMemory {
     /// An empty memory in front of `zfs`.
@@ -47,7 +56,7 @@ impl VersionMemory {
         // Identity of the dataset and time of the last change. Sums such as `written` or `usedbysnapshots` would not do:
         // they also change when files do.
         let names: &[&str] = if knows {
-            &["guid", "createtxg", "snapshots_changed"]
+            &["guid", "createtxg", CHANGE_TIME]
         } else {
             &[]
         };
@@ -59,6 +68,30 @@ impl VersionMemory {
         })
     }
 
+    /// The properties that are evidence. Whoever lists datasets with them spares the memory an ioctl for each: see
+    /// [`evidence_of`](Self::evidence_of). None where the kernel does not tell.
+    pub fn evidence(&self) -> &[PropertyName] {
+        &self.evidence
+    }
+
+    /// The evidence among the properties that a listing has read of a dataset; `None` where the kernel does not tell.
+    pub fn evidence_of(&self, properties: &[Property]) -> Option<Evidence> {
+        if self.evidence.is_empty() {
+            return None;
+        }
+        let mut texts = Vec::with_capacity(self.evidence.len());
+        for wanted in &self.evidence {
+            let name = wanted.as_str();
+            match properties.iter().find(|p| p.name.as_str() == name) {
+                Some(property) => texts.push(format!("{name}={}", property.value)),
+                // Not there if they have never changed.
+                None if name == CHANGE_TIME => {}
+                None => return None,
+            }
+        }
+        Some(Evidence(texts.into()))
+    }
+
     /// Snapshots and bookmarks of a dataset, in [history order](FilesystemVersion::history_order), without holds. `now` is
     /// the time before the call.
     pub fn versions(
@@ -68,10 +101,20 @@ impl VersionMemory {
     ) -> Result<Vec<FilesystemVersion>> {
         let bookmarks = self.zfs.versions(dataset, &VersionQuery::BOOKMARKS)?;
         let snapshots = self.snapshots(dataset, now)?;
-        let mut versions = bookmarks;
-        versions.extend(snapshots.iter().cloned());
-        versions.sort_by(|a, b| a.history_order().cmp(&b.history_order()));
-        Ok(versions)
+        Ok(joined(bookmarks, &snapshots))
+    }
+
+    /// The same, by evidence that was read a moment ago and is not read again. Snapshots that have come or gone since then
+    /// may be missed; bookmarks are not.
+    pub fn versions_by(
+        &self,
+        dataset: &DatasetPath,
+        evidence: Evidence,
+        now: SystemTime,
+    ) -> Result<Vec<FilesystemVersion>> {
+        let bookmarks = self.zfs.versions(dataset, &VersionQuery::BOOKMARKS)?;
+        let snapshots = self.snapshots_by(dataset, evidence, now)?;
+        Ok(joined(bookmarks, &snapshots))
     }
 
     /// Snapshots of a dataset, oldest first. `now` is the time before the call.
@@ -86,25 +129,37 @@ impl VersionMemory {
         let properties = self
             .zfs
             .properties(&EntityName::from(dataset.clone()), &self.evidence);
-        let evidence: Vec<String> = match properties {
-            Ok(properties) => properties
-                .into_iter()
-                .map(|p| format!("{}={}", p.name, p.value))
-                .collect(),
+        let evidence = match properties {
+            Ok(properties) => self.evidence_of(&properties),
             Err(error) => {
                 lock(&self.datasets).remove(dataset);
                 return Err(error);
             }
         };
+        match evidence {
+            Some(evidence) => self.snapshots_by(dataset, evidence, now),
+            None => Ok(self.zfs.versions(dataset, &VersionQuery::SNAPSHOTS)?.into()),
+        }
+    }
+
+    /// The same, by evidence that was read a moment ago and is not read again. Snapshots that have come or gone since then may
+    /// be missed.
+    pub fn snapshots_by(
+        &self,
+        dataset: &DatasetPath,
+        evidence: Evidence,
+        now: SystemTime,
+    ) -> Result<Arc<[FilesystemVersion]>> {
         if let Some(known) = lock(&self.datasets)
             .get(dataset)
             .filter(|known| known.evidence == evidence)
         {
             return Ok(Arc::clone(&known.snapshots));
         }
+        // Evidence is read before the snapshots are listed: a change in between makes the next reading another one.
         let snapshots: Arc<[_]> = self.zfs.versions(dataset, &VersionQuery::SNAPSHOTS)?.into();
         let mut datasets = lock(&self.datasets);
-        if is_settled(&evidence, now) {
+        if evidence.is_settled(now) {
             datasets.insert(
                 dataset.clone(),
                 Remembered {
@@ -124,19 +179,32 @@ impl VersionMemory {
     }
 }
 
-/// Had the second of the last change passed at `now`? A dataset whose snapshots never changed has no such time, and gets
-/// one with the first change.
-fn is_settled(evidence: &[String], now: SystemTime) -> bool {
-    let changed = evidence
-        .iter()
-        .find_map(|text| text.strip_prefix("snapshots_changed="));
-    let Some(changed) = changed else { return true };
-    let now = now
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    changed
-        .parse::<u64>()
-        .is_ok_and(|changed| changed.saturating_add(SETTLED_AFTER) <= now)
+impl Evidence {
+    /// Had the second of the last change passed at `now`? A dataset whose snapshots never changed has no such time, and gets
+    /// one with the first change.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let changed = self
+            .0
+            .iter()
+            .find_map(|text| text.strip_prefix(CHANGE_TIME)?.strip_prefix('='));
+        let Some(changed) = changed else { return true };
+        let now = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        changed
+            .parse::<u64>()
+            .is_ok_and(|changed| changed.saturating_add(SETTLED_AFTER) <= now)
+    }
+}
+
+fn joined(
+    bookmarks: Vec<FilesystemVersion>,
+    snapshots: &[FilesystemVersion],
+) -> Vec<FilesystemVersion> {
+    let mut versions = bookmarks;
+    versions.extend(snapshots.iter().cloned());
+    versions.sort_by(|a, b| a.history_order().cmp(&b.history_order()));
+    versions
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -152,11 +220,12 @@ mod tests {
     #[test]
     fn a_listing_within_the_second_of_a_change_is_not_relied_upon() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        let evidence = vec!["guid=1".to_owned(), "snapshots_changed=100".to_owned()];
-        assert!(!is_settled(&evidence, at(100)));
-        assert!(!is_settled(&evidence, at(101)));
-        assert!(is_settled(&evidence, at(102)));
-        assert!(is_settled(&["guid=1".to_owned()], at(100)), "never changed");
-        assert!(!is_settled(&evidence, at(50)), "clock was set back");
+        let evidence = |texts: &[&str]| Evidence(texts.iter().map(|&text| text.into()).collect());
+        let changed = evidence(&["guid=1", "snapshots_changed=100"]);
+        assert!(!changed.is_settled(at(100)));
+        assert!(!changed.is_settled(at(101)));
+        assert!(changed.is_settled(at(102)));
+        assert!(evidence(&["guid=1"]).is_settled(at(100)), "never changed");
+        assert!(!changed.is_settled(at(50)), "clock was set back");
     }
 }

@@ -136,7 +136,8 @@ pub trait Zfs: Send + Sync + fmt::Debug {
     /// Estimated size of a stream in bytes.
     fn estimate(&self, send: &SendArgs) -> Result<u64>;
 
-    /// Starts sending. Errors that the kernel finds at once may also come from [`SendStream::finish`].
+    /// Starts sending. Errors that the kernel finds at once may also come from [`SendStream::finish`]. No process is
+    /// started, except for a [package](SendFlags::is_package).
     fn send(&self, send: &SendArgs) -> Result<SendStream>;
 
     /// Starts receiving. The caller has read the begin record and writes what follows it. The new dataset, if any, is
@@ -284,7 +285,7 @@ pub struct SendArgs {
     /// Form of the stream.
     pub flags: SendFlags,
     /// Continue an interrupted transfer. `snapshot` and `base` must be those of the token, by guid; the token's flags are
-    /// added to `flags`.
+    /// added to `flags`. Properties cannot be continued and are then not sent.
     pub resume: Option<ResumeToken>,
 }
 
@@ -305,16 +306,17 @@ pub struct SendFlags {
     pub large_blocks: bool,
     /// Allow sending what an interrupted receive has left (`-S`).
     pub saved: bool,
-    /// Send the dataset's properties along (`-p`): a package, which [`Zfs::receive_package`] takes. libzfs_core cannot make one, so
-    /// this always runs zfs(8). Not for a send that resumes, whose stream has no place for them.
+    /// Send properties along (`-p`). The stream is then a package, whose first record is
+    /// [`Compound`](crate::begin_record::BeginRecordError::Compound). Only zfs(8) can make it, so both implementations run
+    /// it; [`Zfs::receive_package`] takes it. The base cannot be a bookmark. Estimates do not count properties.
     pub properties: bool,
-    /// Send properties as they were received, not as they are (`-b`): a package as well.
+    /// Send properties as they were received (`-b`), in a package as well.
     pub backup: bool,
 }
 
 impl SendFlags {
-    /// Whether the stream is a package of streams.
-    pub fn makes_package(self) -> bool {
+    /// Is the stream a package, which only zfs(8) can make?
+    pub const fn is_package(self) -> bool {
         self.properties || self.backup
     }
 }

@@ -10,11 +10,14 @@ use super::*;
 /// Recorded from zrepl 0.7.0: vectors/10-control-socket, conn00.
 pub(crate) const GO_VERSION: &[u8] = include_bytes!("../../tests/data/control-version.http");
 /// conn05.
-const GO_NO_SUCH_JOB: &[u8] = include_bytes!("../../tests/data/control-no-such-job.http");
+pub(crate) const GO_NO_SUCH_JOB: &[u8] = include_bytes!("../../tests/data/control-no-such-job.http");
 /// conn15.
 const GO_NOT_FOUND: &[u8] = include_bytes!("../../tests/data/control-not-found.http");
+/// conn11: a signal that arrived.
+pub(crate) const GO_SIGNAL_DONE: &[u8] =
+    include_bytes!("../../tests/data/control-signal-done.http");
 /// conn01: the status, in chunks.
-const GO_STATUS: &[u8] = include_bytes!("../../tests/data/control-status.http");
+pub(crate) const GO_STATUS: &[u8] = include_bytes!("../../tests/data/control-status.http");
 
 /// A server for one connection.
 pub(crate) struct Server {

@@ -1,99 +1,109 @@
-//! Versions of ZFS as messages of the wire, and versions that a message names as names of ZFS.
+//! What ZFS lists, as both kinds of endpoints tell it: versions flow in, the answer of ListFilesystemVersions flows out. And what a
+//! listing of filesystems has found out that makes the listings of versions after it cheaper.
 
-use zfs_safe::name::{DatasetPath, NameError, VersionName};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use zfs_safe::name::{DatasetPath, VersionName};
 use zfs_safe::version::FilesystemVersion;
-use zrepl_proto::pdu::{self, Creation, PduError, VersionType};
+use zfs_safe::version_memory::Evidence;
+use zrepl_proto::pdu::{self, ListFilesystemVersionsRes, VersionType};
 
-/// A version as both sides speak of it.
-pub(super) fn message(version: &FilesystemVersion) -> pdu::FilesystemVersion {
-    let (guid, txg) = (version.guid.get(), version.createtxg.get());
-    match &version.name {
-        VersionName::Snapshot(name) => {
-            pdu::FilesystemVersion::snapshot(name.name(), guid, txg, creation(version.creation))
+/// The answer of ListFilesystemVersions, in the order given.
+pub fn answer<'a>(
+    versions: impl IntoIterator<Item = &'a FilesystemVersion>,
+) -> ListFilesystemVersionsRes {
+    ListFilesystemVersionsRes {
+        versions: versions.into_iter().map(message).collect(),
+    }
+}
+
+/// A version as the other side is told of it.
+fn message(version: &FilesystemVersion) -> pdu::FilesystemVersion {
+    let (kind, name) = match &version.name {
+        VersionName::Snapshot(snapshot) => (VersionType::Snapshot, snapshot.name()),
+        VersionName::Bookmark(bookmark) => (VersionType::Bookmark, bookmark.name()),
+    };
+    pdu::FilesystemVersion {
+        r#type: kind.into(),
+        name: name.to_owned(),
+        guid: version.guid.get(),
+        create_txg: version.createtxg.get(),
+        creation: creation(version.creation),
+    }
+}
+
+/// In the form of RFC 3339. A pool can claim years of five digits, which that does not have: the end of time is as good.
+fn creation(seconds: u64) -> String {
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.unwrap_or(Timestamp::MAX).to_string()
+}
+
+/// How long what a listing has read is good enough for the listings after it. A round lists its filesystems' versions soon.
+const GOOD_FOR: Duration = Duration::from_secs(60);
+
+/// What the latest listing of filesystems has read of each of them: by which listings of versions know that nothing has
+/// changed without asking again. Whoever lists filesystems wants to see them as they are then, so it serves once.
+#[derive(Debug, Default)]
+pub struct Listing(Mutex<Option<Read>>);
+
+#[derive(Debug)]
+struct Read {
+    at: Instant,
+    evidence: HashMap<DatasetPath, Evidence>,
+}
+
+impl Listing {
+    /// Keeps what was read of all filesystems, from the time `at` on, instead of anything before.
+    pub fn keep(&self, at: Instant, evidence: impl IntoIterator<Item = (DatasetPath, Evidence)>) {
+        let evidence = evidence.into_iter().collect();
+        *lock(&self.0) = Some(Read { at, evidence });
+    }
+
+    /// What was read of a filesystem: the first time, and if that was not long before `now`.
+    pub fn take(&self, dataset: &DatasetPath, now: Instant) -> Option<Evidence> {
+        let mut read = lock(&self.0);
+        let is_old = |read: &Read| now.saturating_duration_since(read.at) > GOOD_FOR;
+        if read.as_ref().is_some_and(is_old) {
+            *read = None;
         }
-        VersionName::Bookmark(name) => {
-            pdu::FilesystemVersion::bookmark(name.name(), guid, txg, creation(version.creation))
+        read.as_mut()?.evidence.remove(dataset)
+    }
+
+    /// Forgets a filesystem, because it was changed.
+    pub fn forget(&self, dataset: &DatasetPath) {
+        if let Some(read) = &mut *lock(&self.0) {
+            read.evidence.remove(dataset);
         }
     }
 }
 
-/// Unix time in seconds, as RFC 3339 in UTC. A time that no calendar has, which a damaged pool may tell, becomes the first one.
-fn creation(seconds: u64) -> Creation {
-    let time = i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
-        .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    time.to_string()
-        .parse()
-        .expect("a timestamp is printed as RFC 3339")
-}
-
-/// Why a message names no version of a dataset.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum VersionNameError {
-    /// It names neither a snapshot nor a bookmark.
-    #[error(transparent)]
-    Message(#[from] PduError),
-    /// The name is none that ZFS allows there.
-    #[error(transparent)]
-    Name(#[from] NameError),
-}
-
-/// The version of `dataset` that a message names. Whether it exists is not asked.
-pub(super) fn name(
-    dataset: &DatasetPath,
-    version: &pdu::FilesystemVersion,
-) -> Result<VersionName, VersionNameError> {
-    Ok(match version.version_type()? {
-        VersionType::Snapshot => VersionName::Snapshot(dataset.snapshot(&version.name)?),
-        VersionType::Bookmark => VersionName::Bookmark(dataset.bookmark(&version.name)?),
-    })
+/// No code that holds this lock leaves anything half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use zfs_safe::guid::Guid;
-    use zfs_safe::version::Txg;
+    use zrepl_proto::pdu::Check as _;
 
     use super::*;
 
     #[test]
-    fn a_version_is_named_as_it_was_listed() {
-        let dataset = DatasetPath::new("p/a b").expect("valid");
-        for text in ["p/a b@s 1", "p/a b#m"] {
-            let listed = FilesystemVersion {
-                name: VersionName::new(text).expect("valid"),
-                guid: Guid::new(u64::MAX),
-                createtxg: Txg::new(7),
-                creation: 1_600_000_000,
-                userrefs: Some(1),
+    fn times_of_creation_are_those_that_every_peer_reads() {
+        assert_eq!(creation(0), "1970-01-01T00:00:00Z");
+        assert_eq!(creation(1_704_161_045), "2024-01-02T02:04:05Z");
+        for insane in [253_402_300_800, u64::MAX] {
+            let message = pdu::FilesystemVersion {
+                name: "s".into(),
+                creation: creation(insane),
+                ..Default::default()
             };
-            let message = message(&listed);
-            assert_eq!(message.creation, "2020-09-13T12:26:40Z");
-            assert_eq!((message.guid, message.create_txg), (u64::MAX, 7));
-            assert_eq!(name(&dataset, &message).expect("valid"), listed.name);
-        }
-    }
-
-    #[test]
-    fn a_time_beyond_the_calendar_is_still_listed() {
-        assert_eq!(creation(u64::MAX).as_str(), "1970-01-01T00:00:00Z");
-        assert_eq!(creation(u64::MAX >> 2).as_str(), "1970-01-01T00:00:00Z");
-    }
-
-    #[test]
-    fn what_zfs_would_refuse_is_no_name() {
-        let dataset = DatasetPath::new("p").expect("valid");
-        let named = |kind: i32, text: &str| pdu::FilesystemVersion {
-            r#type: kind,
-            name: text.to_owned(),
-            ..pdu::FilesystemVersion::default()
-        };
-        for (kind, text) in [(0, ""), (0, "a@b"), (1, "a/b"), (2, "a")] {
-            assert!(
-                name(&dataset, &named(kind, text)).is_err(),
-                "{kind} {text:?}"
-            );
+            assert_eq!(message.check(), Ok(()));
         }
     }
 }

@@ -9,7 +9,7 @@ use zfs_safe::group_commit::GroupCommit;
 use zfs_safe::name::{DatasetPath, VersionName};
 use zfs_safe::version::FilesystemVersion;
 use zfs_safe::version_memory::VersionMemory;
-use zfs_safe::zfs::{Dataset, DatasetQuery, Zfs};
+use zfs_safe::zfs::Zfs;
 use zfs_safe::{Outcome, ZfsError};
 
 use super::mark::memory::{MarkMemory, version};
@@ -59,15 +59,6 @@ impl LocalZfs {
     /// Snapshots of a dataset, oldest first, through the memory. Blocks.
     pub fn snapshots(&self, dataset: &DatasetPath) -> zfs_safe::Result<Arc<[FilesystemVersion]>> {
         self.0.versions.snapshots(dataset, SystemTime::now())
-    }
-
-    /// Filesystems and volumes with the properties asked for. Blocks.
-    pub fn list(
-        &self,
-        roots: &[DatasetPath],
-        query: DatasetQuery,
-    ) -> zfs_safe::Result<Vec<Dataset>> {
-        self.zfs().datasets(roots, &query)
     }
 
     /// What is marked on a dataset whose versions are these. Blocks, the first time for a dataset.

@@ -12,6 +12,7 @@ mod running;
 mod target;
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,12 +29,14 @@ use zrepl_proto::pdu::{
 use self::running::Running;
 use self::target::{RESUME_TOKEN, property};
 use super::access::{AccessError, ReceiveRoot};
+use super::destroy::destroy;
+use super::listing::{self, Listing};
 use super::local_zfs::LocalZfs;
 use super::mark::JobId;
 use super::mark::stale::judge;
 use super::placeholder::{PROPERTY, is_placeholder, local_value};
 use super::stream::SendStream;
-use super::{Endpoint, EndpointError, destruction, listing};
+use super::{Endpoint, EndpointError};
 use crate::bandwidth::Limit;
 use crate::causes::chain;
 use crate::config::transfer::ReceiveOptions;
@@ -56,6 +59,7 @@ pub struct Settings {
 pub struct Receiver {
     zfs: LocalZfs,
     settings: Arc<Settings>,
+    listing: Arc<Listing>,
     running: Running,
     /// Parents are made by one stream at a time.
     parents: Arc<tokio::sync::Mutex<()>>,
@@ -68,6 +72,7 @@ impl Receiver {
         Self {
             zfs,
             settings: Arc::new(settings),
+            listing: Arc::default(),
             running: Running::default(),
             parents: Arc::default(),
             tasks: TaskTracker::new(),
@@ -99,8 +104,14 @@ impl Endpoint for Receiver {
         &self,
         _: ListFilesystemReq,
     ) -> Result<ListFilesystemRes, EndpointError> {
-        let settings = Arc::clone(&self.settings);
+        let (settings, begun) = (Arc::clone(&self.settings), Instant::now());
         let listed = self.zfs.run(move |zfs| list(zfs, &settings.root)).await?;
+        let memory = self.zfs.memory();
+        let evidence = listed.iter().filter_map(|dataset| {
+            let evidence = memory.evidence_of(&dataset.properties)?;
+            Some((dataset.path.clone(), evidence))
+        });
+        self.listing.keep(begun, evidence);
         let filesystems = listed
             .iter()
             .filter_map(|dataset| as_filesystem(&self.settings.root, dataset))
@@ -115,17 +126,22 @@ impl Endpoint for Receiver {
         let dataset = self.local(&request.filesystem)?;
         let is_idle = !self.running.contains(&dataset);
         let job = self.settings.job.clone();
+        let evidence = self.listing.take(&dataset, Instant::now());
         let listed = self.zfs.run(move |zfs| {
-            let snapshots = zfs.snapshots(&dataset)?;
+            let snapshots = match evidence {
+                Some(evidence) => {
+                    let now = SystemTime::now();
+                    zfs.memory().snapshots_by(&dataset, evidence, now)?
+                }
+                None => zfs.snapshots(&dataset)?,
+            };
             if is_idle && let Err(error) = reconcile(zfs, &dataset, &job) {
                 tracing::error!(fs = %dataset, err = %error, "cannot look for stale holds");
             }
             Ok::<_, ZfsError>(snapshots)
         });
         let listed = listed.await.map_err(|error| failed(error.to_string()))?;
-        Ok(ListFilesystemVersionsRes {
-            versions: listed.iter().map(listing::message).collect(),
-        })
+        Ok(listing::answer(listed.iter()))
     }
 
     async fn destroy_snapshots(
@@ -134,7 +150,13 @@ impl Endpoint for Receiver {
     ) -> Result<DestroySnapshotsRes, EndpointError> {
         request.check().map_err(|error| failed(chain(&error)))?;
         let dataset = self.local(&request.filesystem)?;
-        destruction::destroy(&self.zfs, dataset, request.snapshots).await
+        let listing = Arc::clone(&self.listing);
+        let destroyed = self.zfs.run(move |zfs| {
+            let destroyed = destroy(zfs, &dataset, request.snapshots);
+            listing.forget(&dataset);
+            destroyed
+        });
+        destroyed.await.map_err(|error| failed(error.to_string()))
     }
 
     /// The marks of a receiver are made when something has arrived.
@@ -153,6 +175,9 @@ impl Endpoint for Receiver {
         let this = self.clone();
         let task = async move {
             let received = receive::receive(&this, &request, stream, &stop).await;
+            if let Ok(dataset) = this.settings.root.to_local(&request.filesystem) {
+                this.listing.forget(&dataset);
+            }
             if let Err(error) = &received {
                 tracing::error!(filesystem = request.filesystem, err = %chain(error), "cannot receive");
             }
@@ -170,11 +195,14 @@ impl Endpoint for Receiver {
 
 /// Everything below the client's root, and that root. Blocks.
 fn list(zfs: &LocalZfs, root: &ReceiveRoot) -> Result<Vec<Dataset>, EndpointError> {
+    let mut properties = [PROPERTY, RESUME_TOKEN].map(property).to_vec();
+    properties.extend_from_slice(zfs.memory().evidence());
     let query = DatasetQuery {
-        properties: [PROPERTY, RESUME_TOKEN].map(property).to_vec(),
+        properties,
         depth: None,
     };
-    match zfs.list(std::slice::from_ref(root.client_root()), query) {
+    let roots = std::slice::from_ref(root.client_root());
+    match zfs.zfs().datasets(roots, &query) {
         Ok(datasets) => Ok(datasets),
         Err(error) if error.is_not_found() => {
             let root_fs = root.root_fs();

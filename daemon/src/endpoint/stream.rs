@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
@@ -121,19 +121,36 @@ pub enum MoveError {
     Pipe(#[source] io::Error),
 }
 
-/// Counts bytes; clones count together.
+/// Counts bytes, and knows whether there will be more; clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<AtomicU64>);
+pub struct Counter(Arc<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    bytes: AtomicU64,
+    has_ended: AtomicBool,
+}
 
 impl Counter {
     /// So many more.
     pub fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// So many up to now.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// All bytes have been handed over. Whoever moves the stream says so, so that nobody waits for more of them while its
+    /// producer and its receiver finish.
+    pub fn end(&self) {
+        self.0.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all bytes have been handed over.
+    pub fn has_ended(&self) -> bool {
+        self.0.has_ended.load(Ordering::Relaxed)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Streams of ZFS as streams of endpoints. The pipe's end on our side does not block, and belongs to the async runtime; the other
 //! end is the kernel's, and ZFS' own threads wait there.
 
+use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -18,19 +19,35 @@ use crate::transport::BoxFuture;
 
 /// A running send, as a stream for an endpoint. Dropping it ends the send.
 pub fn sending(send: zfs_safe::stream::SendStream) -> io::Result<SendStream> {
+    sending_with(send, ())
+}
+
+/// The same, with something that is dropped as soon as the send is over, however it ends.
+pub fn sending_with<T: fmt::Debug + Send + 'static>(
+    send: zfs_safe::stream::SendStream,
+    until_over: T,
+) -> io::Result<SendStream> {
     // Both are the same end of the pipe; the second one is closed when the send is finished.
     let pipe = send.as_fd().try_clone_to_owned()?;
-    SendStream::local(pipe, Box::new(Kernel(send)))
+    SendStream::local(pipe, Box::new(Kernel { send, until_over }))
 }
 
 #[derive(Debug)]
-struct Kernel(zfs_safe::stream::SendStream);
+struct Kernel<T> {
+    send: zfs_safe::stream::SendStream,
+    until_over: T,
+}
 
-impl Producer for Kernel {
+impl<T: fmt::Debug + Send + 'static> Producer for Kernel<T> {
     fn finish(self: Box<Self>, relay: io::Result<()>) -> BoxFuture<'static, Result<(), String>> {
         Box::pin(async move {
-            let verdict = spawn_blocking(move || self.0.finish(relay)).await;
-            match verdict {
+            let Self { send, until_over } = *self;
+            let verdict = spawn_blocking(move || {
+                let verdict = send.finish(relay);
+                drop(until_over);
+                verdict
+            });
+            match verdict.await {
                 Ok(verdict) => verdict.map_err(|error| chain(&error)),
                 Err(error) => Err(error.to_string()),
             }
@@ -165,7 +182,10 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> Result<()
     } = stream;
     match source {
         Source::Remote(remote) => match remote.move_into(&mut pipe, moved, limits).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                moved.end();
+                Ok(())
+            }
             Err(MoveError::Pipe(error)) => Err(Broken::Pipe(error)),
             Err(MoveError::Stream(error)) => Err(Broken::Stream(error)),
         },
@@ -174,6 +194,7 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> Result<()
             loop {
                 let count = local.read(&mut buffer).await.map_err(Broken::Pipe)?;
                 if count == 0 {
+                    moved.end();
                     return ended(local).await.map_err(Broken::Stream);
                 }
                 let written = pipe.write_all(&buffer[..count]).await;

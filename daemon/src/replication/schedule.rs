@@ -2,14 +2,16 @@
 //! filesystems are planned; then the step with the oldest target comes first, so that all filesystems reach one point in time
 //! before any goes on to the next. Nothing a filesystem does or fails to do keeps others waiting for ever: only children that
 //! the receiver does not have yet depend on their parents, and if a parent fails, they fail with an error that names it.
+//! What follows a transfer (the sender moves its cursor) takes up no slot, so that it does not delay the transfers of others.
 //!
 //! The state of one filesystem:
 //!
 //! ```text
-//! PlanQueued ─► Planning ─► WaitingForParents ─► StepQueued ─► Stepping ─► Done
-//!                  │               │                 ▲            │  │
-//!                  ▼               ▼                 └────────────┘  ▼
-//!            PlanningFailed   ParentsFailed                      StepFailed
+//! PlanQueued ─► Planning ─► WaitingForParents ─► StepQueued ─► Stepping ─► Completing ─► Done
+//!                  │               │                 ▲             │         │  │
+//!                  │               │                 └─────────────│─────────┘  │
+//!                  ▼               ▼                               ▼            ▼
+//!            PlanningFailed   ParentsFailed                    StepFailed   StepFailed
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +19,8 @@ use std::num::NonZeroUsize;
 
 use zfs_safe::name::DatasetPath;
 
-use super::plan::FilesystemPlan;
+use super::report::BlockedOn;
+use super::step::Step;
 
 /// The filesystems of one attempt.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Schedule {
     /// What could start now: the target's creation, nothing for planning, and the filesystem.
     queue: BTreeSet<(Option<i64>, usize)>,
     free: usize,
+    /// What failed because of a parent, until somebody asks.
+    orphans: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,11 @@ pub enum State {
         /// Position of the step.
         step: usize,
     },
+    /// The step's snapshot has arrived, and the sender is told so.
+    Completing {
+        /// Position of the step.
+        step: usize,
+    },
     /// This step failed; those after it were not tried.
     StepFailed {
         /// Position of the step.
@@ -108,6 +118,14 @@ pub struct PlanTask {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct StepTask {
+    filesystem: usize,
+    step: usize,
+}
+
+/// A step to be completed after its snapshot has arrived. It takes up no slot, but its filesystem goes on only after it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct CompletionTask {
     filesystem: usize,
     step: usize,
 }
@@ -156,6 +174,7 @@ impl Schedule {
             queue: (0..filesystems.len()).map(|it| (None, it)).collect(),
             filesystems,
             free: slots.get(),
+            orphans: Vec::new(),
         }
     }
 
@@ -212,19 +231,30 @@ impl Schedule {
         self.tell_descendants(filesystem);
     }
 
-    /// A step is done.
-    pub fn step_finished(&mut self, StepTask { filesystem, step }: StepTask) {
+    /// The snapshot of a step has arrived: children of its filesystem can be received from now on.
+    pub fn received(&mut self, StepTask { filesystem, step }: StepTask) -> CompletionTask {
         self.free += 1;
         let this = &mut self.filesystems[filesystem];
-        this.presence = Presence::Present;
-        if step + 1 < this.targets.len() {
-            self.enqueue_step(filesystem, step + 1);
-        } else {
-            this.state = State::Done;
-        }
-        if step == 0 {
+        this.state = State::Completing { step };
+        if this.presence != Presence::Present {
+            this.presence = Presence::Present;
             self.tell_descendants(filesystem);
         }
+        CompletionTask { filesystem, step }
+    }
+
+    /// A step is completed.
+    pub fn completed(&mut self, CompletionTask { filesystem, step }: CompletionTask) {
+        if step + 1 < self.filesystems[filesystem].targets.len() {
+            self.enqueue_step(filesystem, step + 1);
+        } else {
+            self.filesystems[filesystem].state = State::Done;
+        }
+    }
+
+    /// A step failed although its snapshot has arrived.
+    pub fn completion_failed(&mut self, CompletionTask { filesystem, step }: CompletionTask) {
+        self.filesystems[filesystem].state = State::StepFailed { step };
     }
 
     /// A step failed.
@@ -238,9 +268,40 @@ impl Schedule {
         }
     }
 
+    /// Those that failed because of a parent since this was last asked.
+    pub fn take_orphans(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.orphans)
+    }
+
+    /// Nothing more is done: whatever has not ended yet fails where it is. Those filesystems, in order.
+    pub fn cancel(&mut self) -> Vec<usize> {
+        self.queue.clear();
+        let mut cut = Vec::new();
+        for (position, this) in self.filesystems.iter_mut().enumerate() {
+            this.state = match this.state {
+                State::PlanQueued | State::Planning => State::PlanningFailed,
+                State::WaitingForParents => State::StepFailed { step: 0 },
+                State::StepQueued { step }
+                | State::Stepping { step }
+                | State::Completing { step } => State::StepFailed { step },
+                State::PlanningFailed
+                | State::ParentsFailed(_)
+                | State::StepFailed { .. }
+                | State::Done => continue,
+            };
+            cut.push(position);
+        }
+        cut
+    }
+
     /// Where each filesystem is, in the order given at the beginning.
     pub fn states(&self) -> impl ExactSizeIterator<Item = &State> {
         self.filesystems.iter().map(|it| &it.state)
+    }
+
+    /// Where one filesystem is.
+    pub fn state(&self, filesystem: usize) -> &State {
+        &self.filesystems[filesystem].state
     }
 
     /// Is everything done or failed?
@@ -275,6 +336,7 @@ impl Schedule {
             // Its own children need not be told: they have the parent that failed in common.
             self.filesystems[filesystem].state =
                 State::ParentsFailed(ParentsFailed { parents: failed });
+            self.orphans.push(filesystem);
         } else if ancestors().all(|it| it.presence == Presence::Present) {
             self.enqueue_step(filesystem, 0);
         }
@@ -310,17 +372,18 @@ impl State {
             | Self::Planning
             | Self::WaitingForParents
             | Self::StepQueued { .. }
-            | Self::Stepping { .. } => false,
+            | Self::Stepping { .. }
+            | Self::Completing { .. } => false,
         }
     }
 
-    /// What it waits for, in zrepl's words.
-    pub fn blocked_on(&self) -> &'static str {
+    /// What it waits for.
+    pub fn blocked_on(&self) -> BlockedOn {
         match self {
-            Self::PlanQueued => "plan-queue",
-            Self::WaitingForParents => "parent-initial-repl",
-            Self::StepQueued { .. } => "repl-queue",
-            _ => "nothing",
+            Self::PlanQueued => BlockedOn::PlanQueue,
+            Self::WaitingForParents => BlockedOn::ParentInitialRepl,
+            Self::StepQueued { .. } => BlockedOn::ReplQueue,
+            _ => BlockedOn::Nothing,
         }
     }
 }
@@ -344,16 +407,23 @@ impl StepTask {
     }
 }
 
-impl From<&FilesystemPlan> for Planned {
-    fn from(plan: &FilesystemPlan) -> Self {
-        match &plan.outcome {
-            Ok(planned) => Self::Steps {
-                targets: planned.steps.iter().map(|step| step.to.created()).collect(),
-                begins_in_full: planned.steps.first().is_some_and(|it| !it.is_incremental()),
-            },
-            Err(_) => Self::Failed {
-                is_on_receiver: plan.is_on_receiver,
-            },
+impl CompletionTask {
+    /// Position of the filesystem in the order given at the beginning.
+    pub fn filesystem(&self) -> usize {
+        self.filesystem
+    }
+
+    /// Position of the step in the filesystem's plan.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+}
+
+impl From<&[Step]> for Planned {
+    fn from(steps: &[Step]) -> Self {
+        Self::Steps {
+            targets: steps.iter().map(|step| step.to.created()).collect(),
+            begins_in_full: steps.first().is_some_and(|it| !it.is_incremental()),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! One transfer: a pair of versions flows in, the requests to both sides flow out, with the protection from the configuration.
 //! The receiver gives up a partial receive only for a stream that does not continue it.
 
+use std::fmt;
+
 use zrepl_proto::pdu::{self, GuaranteeKind, ReceiveReq, SendReq, SendRes};
 
 use super::version::Version;
@@ -52,6 +54,17 @@ impl Step {
             to: Some((&self.to).into()),
             clear_resume_token: self.clear_resume_token() || !answer.used_resume_token,
             replication_config: Some(protection.into()),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    /// As zrepl's status has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, .. } = self;
+        match from {
+            Some(from) => write!(f, "{from} => {to}"),
+            None => write!(f, "full send {to}"),
         }
     }
 }

@@ -27,8 +27,15 @@ const ENDED: u64 = u64::MAX;
 
 pub(super) fn estimate(cli: &Cli, send: &SendArgs) -> Result<u64> {
     let operation = Operation::EstimateSend;
+    // Properties are not counted, and zfs(8) would put its figures in another form.
+    let mut plain = send.clone();
+    plain.flags = SendFlags {
+        properties: false,
+        backup: false,
+        ..send.flags
+    };
     let output =
-        command(cli, operation, send, &["-nP"])?.success(operation, send.snapshot.as_str())?;
+        command(cli, operation, &plain, &["-nP"])?.success(operation, send.snapshot.as_str())?;
     let size = output.lines().find_map(|line| line.strip_prefix("size\t"));
     let size: u64 = size.and_then(|size| size.parse().ok()).ok_or_else(|| {
         process_error(
@@ -82,7 +89,10 @@ fn command<'a>(
     let command = cli.zfs("send").args(switches).args(flags(send.flags));
     let Some(token) = &send.resume else {
         let base = send.base.iter().flat_map(|base| ["-i", base.as_str()]);
-        return Ok(command.args(base).operands([send.snapshot.as_str()]));
+        return Ok(command
+            .args(package_flags(send.flags))
+            .args(base)
+            .operands([send.snapshot.as_str()]));
     };
     check_token(cli, operation, send, token)?;
     Ok(command.args(["-t", &token.text]))
@@ -124,6 +134,13 @@ fn flags(flags: SendFlags) -> impl Iterator<Item = &'static str> {
     ]
     .into_iter()
     .filter_map(|(wanted, switch)| wanted.then_some(switch))
+}
+
+/// Not with a token: zfs(8) refuses them there.
+fn package_flags(flags: SendFlags) -> impl Iterator<Item = &'static str> {
+    [(flags.properties, "-p"), (flags.backup, "-b")]
+        .into_iter()
+        .filter_map(|(wanted, switch)| wanted.then_some(switch))
 }
 
 /// Moves the stream until one of its ends is gone, and ends the child.

@@ -17,7 +17,7 @@ use crate::property::{self, DatasetType, ReceiveTarget};
 use crate::stream::{
     ProgressSource, ReceiveReport, ReceiveStream, SendProgress, SendStream, stream_pipe,
 };
-use crate::zfs::{ReceiveArgs, SendArgs, SendFlags, Zfs as _};
+use crate::zfs::{ReceiveArgs, SendArgs, SendFlags, Zfs};
 
 pub(super) fn estimate(native: &Native, send: &SendArgs) -> Result<u64> {
     check_token(native, Operation::EstimateSend, send)?;
@@ -38,10 +38,8 @@ pub(super) fn estimate(native: &Native, send: &SendArgs) -> Result<u64> {
 }
 
 pub(super) fn send(native: &Native, send: &SendArgs) -> Result<SendStream> {
-    if send.flags.makes_package() && send.resume.is_none() {
-        return native
-            .tool(Operation::Send, send.snapshot.as_str())?
-            .send(send);
+    if send.flags.is_package() && send.resume.is_none() {
+        return native.tools("sending properties")?.send(send);
     }
     check_token(native, Operation::Send, send)?;
     let dataset = send.snapshot.to_string();

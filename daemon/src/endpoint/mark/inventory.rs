@@ -36,6 +36,19 @@ impl Inventory {
         inventory
     }
 
+    /// The same with what these bookmarks are, for whoever knows the holds already.
+    #[must_use]
+    pub fn with_bookmarks(mut self, bookmarks: &[FilesystemVersion]) -> Self {
+        for version in bookmarks {
+            if let VersionName::Bookmark(name) = &version.name {
+                self.add_bookmark(name, version);
+            }
+        }
+        self.marks.sort();
+        self.marks.dedup();
+        self
+    }
+
     /// All marks, oldest first.
     pub fn marks(&self) -> &[Mark] {
         &self.marks

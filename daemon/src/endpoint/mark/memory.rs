@@ -61,15 +61,13 @@ impl MarkMemory {
     /// What is held on a dataset, without its bookmarks. Asks ZFS for nothing that it has told before.
     pub fn holds(&self, zfs: &dyn Zfs, dataset: &DatasetPath) -> zfs_safe::Result<Inventory> {
         let known = lock(&self.datasets).get(dataset).cloned();
-        let mut holds = match known {
-            Some(holds) => holds,
-            None => {
-                self.inventory(zfs, dataset, &[])?;
-                lock(&self.datasets)
-                    .get(dataset)
-                    .cloned()
-                    .map_or_else(|| load(zfs, dataset), Ok)?
-            }
+        let mut holds = if let Some(holds) = known {
+            holds
+        } else {
+            self.inventory(zfs, dataset, &[])?;
+            let loaded = lock(&self.datasets).get(dataset).cloned();
+            // Unless somebody was changing marks meanwhile, it has been remembered.
+            loaded.map_or_else(|| load(zfs, dataset), Ok)?
         };
         let mut versions = Vec::new();
         for (snapshot, held) in &mut holds {

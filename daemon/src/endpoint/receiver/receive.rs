@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use zfs_safe::error::Reason;
 use zfs_safe::guid::Guid;
-use zfs_safe::name::{DatasetPath, SnapshotName, VersionName};
+use zfs_safe::name::{DatasetPath, NameError, SnapshotName, VersionName};
 use zfs_safe::property::PropertyName;
 use zfs_safe::stream::{ReceiveReport, StreamError as ZfsStreamError};
 use zfs_safe::version::FilesystemVersion;
@@ -24,7 +24,6 @@ use super::{Receiver, Settings};
 use crate::causes::chain;
 use crate::endpoint::EndpointError;
 use crate::endpoint::access::AccessError;
-use crate::endpoint::listing::{self, VersionNameError};
 use crate::endpoint::local_zfs::LocalZfs;
 use crate::endpoint::mark::guarantee::after_receive;
 use crate::endpoint::mark::{Change, MarkError};
@@ -62,7 +61,7 @@ pub(super) enum Failure {
     #[error("received {snapshot}, but cannot hold it: {source}")]
     Hold {
         snapshot: SnapshotName,
-        source: ZfsError,
+        source: Box<ZfsError>,
     },
     #[error(
         "{}; {dataset} is neither a placeholder nor what was received before: rename it out of the way (zfs rename), or, if there is nothing \
@@ -86,7 +85,7 @@ pub(super) enum Failure {
     #[error(transparent)]
     Request(#[from] PduError),
     #[error("`To` invalid: {0}")]
-    To(#[from] VersionNameError),
+    To(#[from] NameError),
     #[error(transparent)]
     Zfs(#[from] ZfsError),
 }
@@ -147,15 +146,8 @@ impl Wanted {
         let to = request.to.as_ref().ok_or(missing("To"))?;
         let config = request.replication_config.as_ref();
         let config = config.ok_or(missing("ReplicationConfig"))?;
-        let VersionName::Snapshot(snapshot) = listing::name(&dataset, to)? else {
-            return Err(PduError::Bookmark {
-                message: "ReceiveReq",
-                name: to.name.clone(),
-            }
-            .into());
-        };
         Ok(Self {
-            snapshot,
+            snapshot: dataset.snapshot(&to.name)?,
             guid: Guid::new(to.guid),
             protection: config.try_into().map_err(PduError::from)?,
             clear_resume_token: request.clear_resume_token,
@@ -461,7 +453,7 @@ fn mark(
     if !create.is_empty() {
         zfs.make_marks(create).map_err(|source| Failure::Hold {
             snapshot: snapshot.clone(),
-            source,
+            source: Box::new(source),
         })?;
         zfs.remember_held(received);
     }

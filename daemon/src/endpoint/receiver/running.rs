@@ -57,6 +57,10 @@ impl Running {
             if other.moved.get() != before {
                 return None;
             }
+            if other.moved.has_ended() {
+                // ZFS is busy with what has arrived.
+                continue;
+            }
             tracing::warn!(fs = %dataset, "stream stands still, and a new one takes its place");
             other.stop.cancel();
             tokio::select! {

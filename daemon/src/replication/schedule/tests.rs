@@ -44,7 +44,8 @@ fn run(schedule: &mut Schedule, plans: &[Planned], fails: impl Fn(&str) -> bool)
                 if fails(&name) {
                     schedule.step_failed(task);
                 } else {
-                    schedule.step_finished(task);
+                    let completion = schedule.received(task);
+                    schedule.completed(completion);
                 }
                 log.push(name);
             }
@@ -173,8 +174,9 @@ fn no_more_than_the_slots_allow_is_under_way() {
     let (Some(Task::Step(a)), None) = (it.start(), it.start()) else {
         panic!("one step");
     };
-    it.step_finished(a);
+    let a = it.received(a);
     assert!(it.start().is_none() && !it.is_finished());
+    it.completed(a);
     it.planned(b, incremental(&[]));
     assert!(it.is_finished());
 }
@@ -182,7 +184,11 @@ fn no_more_than_the_slots_allow_is_under_way() {
 #[test]
 fn what_a_filesystem_waits_for_is_said_in_the_words_of_zrepl() {
     let mut it = schedule("a a/b", 1);
-    let words = |it: &Schedule| it.states().map(State::blocked_on).collect::<Vec<_>>();
+    let words = |it: &Schedule| {
+        it.states()
+            .map(|it| it.blocked_on().word())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(words(&it), ["plan-queue", "plan-queue"]);
     for _ in 0..2 {
         let Some(Task::Plan(task)) = it.start() else {
@@ -195,8 +201,9 @@ fn what_a_filesystem_waits_for_is_said_in_the_words_of_zrepl() {
         panic!("a step");
     };
     assert_eq!(words(&it), ["nothing", "parent-initial-repl"]);
-    it.step_finished(task);
+    let task = it.received(task);
     assert_eq!(words(&it), ["nothing", "repl-queue"]);
+    it.completed(task);
 }
 
 #[test]
@@ -284,7 +291,8 @@ proptest! {
                 }
                 Task::Step(task) => {
                     done[task.filesystem()] += 1;
-                    schedule.step_finished(task);
+                    let completion = schedule.received(task);
+                    schedule.completed(completion);
                 }
             }
         }

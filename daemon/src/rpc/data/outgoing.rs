@@ -91,6 +91,7 @@ impl Outgoing {
                 Moved::PipeFailed(error) => Err(error),
             },
         };
+        moved.end();
         let failure = relayed.as_ref().err().map(ToString::to_string);
         let verdict = output.while_waiting(self.0.finish(relayed)).await?;
         let outcome = match (verdict, failure) {

@@ -78,6 +78,38 @@ fn the_stream_comes_through_and_is_counted() {
 }
 
 #[test]
+fn properties_are_sent_with_new_streams_only_and_never_estimated() {
+    let fake = Fake::new(&format!("{GUIDS}\nprintf 'size\\t5\\n'"));
+    let wanted = SendArgs {
+        flags: SendFlags {
+            properties: true,
+            backup: true,
+            ..SendFlags::default()
+        },
+        ..args()
+    };
+    let resumed = SendArgs {
+        resume: Some(token(2, 1)),
+        ..wanted.clone()
+    };
+    for send in [&wanted, &resumed] {
+        let mut stream = fake.cli.send(send).expect("starts");
+        let relay = io::copy(&mut stream, &mut io::sink()).map(drop);
+        stream.finish(relay).expect("succeeds");
+        fake.cli.estimate(send).expect("succeeds");
+    }
+    let mut sends = fake.calls();
+    sends.retain(|call| call.starts_with("zfs send"));
+    let expected = [
+        "zfs send -p -b -i p/a#1 -- p/a@2",
+        "zfs send -nP -i p/a#1 -- p/a@2",
+        "zfs send -t 1-a-b-c",
+        "zfs send -nP -t 1-a-b-c",
+    ];
+    assert_eq!(sends, expected);
+}
+
+#[test]
 fn a_failed_send_is_an_error_even_after_data() {
     assert_eq!(reason("exit 0"), None);
     let text =

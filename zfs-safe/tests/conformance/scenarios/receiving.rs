@@ -2,13 +2,15 @@
 
 use std::io::Write;
 
-use zfs_safe::begin_record::BeginRecord;
+use zfs_safe::begin_record::{BeginRecord, BeginRecordError};
 use zfs_safe::error::{Reason, ZfsError};
 use zfs_safe::resume_token::ResumeToken;
-use zfs_safe::zfs::{ReceiveArgs, SendArgs};
+use zfs_safe::stream::{ReceiveReport, StreamError};
+use zfs_safe::zfs::{PackageArgs, ReceiveArgs, SendArgs, SendFlags};
 
 use super::streams::{
-    assert_same, fails, full, guid, incremental, receive, received, source, stream, zfs_error,
+    assert_same, fails, flags, full, guid, incremental, receive, received, source, stream,
+    zfs_error,
 };
 use super::{Scenario, Verdict};
 use crate::bed::{Bed, dataset, entity, property, settings, sh, snap};
@@ -19,6 +21,7 @@ pub(super) const LIST: &[Scenario] = &[
     Scenario::new("receive_with_force", receive_with_force),
     Scenario::new("receive_with_properties", receive_with_properties),
     Scenario::new("receive_of_a_damaged_stream", receive_of_a_damaged_stream),
+    Scenario::new("packages_carry_properties", packages_carry_properties),
     Scenario::new("discard_partial_receive", discard_partial_receive),
 ];
 
@@ -109,6 +112,70 @@ fn receive_resumes_after_a_cut(bed: &mut Bed) -> Verdict {
     fails(bed, "cut, not resumable", cut, "StreamTruncated");
     assert!(!bed.zfs.exists(&entity("conf/gone")).expect("answers"));
     Ok(())
+}
+
+/// What `zfs send -p` makes: one process for each end, whichever the backend.
+fn packages_carry_properties(bed: &mut Bed) -> Verdict {
+    source(bed);
+    sh(
+        "zfs set test:sent=yes conf/src; zfs set test:other=theirs conf/src; zfs set test:not=x conf/src; \
+         zfs set compression=off conf/src; zfs snapshot conf/src@2",
+    );
+    let with_properties = SendFlags {
+        properties: true,
+        ..SendFlags::default()
+    };
+    let package = stream(bed, &flags(full("conf/src@1"), with_properties));
+    let result = receive_package(bed, "conf/dst@1", &package, |args| {
+        args.set = settings(&[("test:other", "ours"), ("test:new", "new")]);
+        args.inherit = vec![property("test:not")];
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+    assert_same("conf/src@1", "conf/dst@1");
+    let properties = "test:sent,test:other,test:not,test:new,compression";
+    let found = sh(&format!(
+        "zfs get -H -o property,value,source {properties} conf/dst"
+    ));
+    assert_eq!(
+        found,
+        "test:sent\tyes\treceived\ntest:other\tours\tlocal\ntest:not\t-\t-\ntest:new\tnew\tlocal\n\
+         compression\toff\treceived"
+    );
+    let step = flags(incremental("conf/src@1", "conf/src@2"), with_properties);
+    let package = stream(bed, &step);
+    let cut = receive_package(bed, "conf/dst@2", &package[..package.len() / 2], |_| {});
+    assert!(cut.is_err(), "half a package was taken: {cut:?}");
+    let result = receive_package(bed, "conf/dst@2", &package, |_| {});
+    result.unwrap_or_else(|error| panic!("{error}"));
+    assert_same("conf/src@2", "conf/dst@2");
+    // zfs(8) once for each end of each stream, and to ask for its version.
+    bed.meant_processes = 2 + 3 + 1;
+    Ok(())
+}
+
+fn receive_package(
+    bed: &Bed,
+    target: &str,
+    bytes: &[u8],
+    adjust: impl FnOnce(&mut PackageArgs),
+) -> Result<ReceiveReport, StreamError> {
+    let mut input = bytes;
+    let Err(BeginRecordError::Compound { bytes: begin }) = BeginRecord::read(&mut input) else {
+        panic!("no package for {target}");
+    };
+    let mut args = PackageArgs {
+        snapshot: snap(target),
+        begin,
+        force: false,
+        resumable: true,
+        set: Vec::new(),
+        inherit: Vec::new(),
+        tolerate_property_errors: false,
+    };
+    adjust(&mut args);
+    let mut stream = bed.zfs.receive_package(&args).map_err(StreamError::Zfs)?;
+    let relay = stream.write_all(input);
+    stream.finish(relay)
 }
 
 fn receive_failures(bed: &mut Bed) -> Verdict {

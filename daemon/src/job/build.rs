@@ -1,0 +1,298 @@
+//! From the configuration to jobs that can be started.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tracing::Span;
+
+use super::active::Active;
+use super::passive::{Offer, Passive, Sink, Source};
+use super::replication::{Local, Replication};
+use super::signals::Signals;
+use super::{Handle, Job, Kind, LastReplication, Work, client_cursor};
+use crate::bandwidth::Limit;
+use crate::config::Config;
+use crate::config::connection::{Connect, Serve};
+use crate::config::job::{JobConfig, PullInterval, PullJob, PushJob, SinkJob, SourceJob};
+use crate::config::snapshotting::Snapshotting;
+use crate::config::transfer::{self, ConflictResolution, SendOptions};
+use crate::config::value::integer::Concurrency;
+use crate::endpoint::access::ReceiveRoot;
+use crate::endpoint::local_zfs::LocalZfs;
+use crate::endpoint::mark::JobId;
+use crate::endpoint::receiver::{self, Receiver};
+use crate::endpoint::sender::{self, Sender};
+use crate::environment::{self, EnvironmentError, Variables};
+use crate::name::JobName;
+use crate::replication::driver::{self, Memory};
+use crate::replication::plan::Policy;
+use crate::replication::resume::StreamPolicy;
+use crate::replication::step;
+use crate::rpc::handshake;
+use crate::rpc::metrics::Metrics;
+use crate::transport::{self, Shared, TransportError};
+
+/// What all jobs of a daemon share.
+pub struct Environment<'a> {
+    /// ZFS of this host.
+    pub zfs: LocalZfs,
+    /// What transports share.
+    pub transports: Shared,
+    /// Where connections are counted.
+    pub metrics: Metrics,
+    /// Settings that are not in the configuration.
+    pub variables: Variables<'a>,
+}
+
+impl std::fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Environment")
+            .field("zfs", &self.zfs)
+            .field("transports", &self.transports)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there are no jobs.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A setting of the environment cannot be read.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// A job cannot be made as it is configured.
+    #[error("cannot build job \"{name}\"")]
+    Job {
+        /// Which.
+        name: JobName,
+        /// Why not.
+        source: TransportError,
+    },
+}
+
+/// Makes all jobs. Says in the log what they will not do.
+pub fn build(config: &Config, environment: &Environment<'_>) -> Result<Vec<Job>, BuildError> {
+    let jobs = config.jobs.iter();
+    jobs.map(|job| {
+        let built = Builder::new(config, job, environment).build()?;
+        built.span.in_scope(|| warn_of_what_is_not_done(job));
+        Ok(built)
+    })
+    .collect()
+}
+
+/// Snapshots and pruning are the matter of a later version.
+fn warn_of_what_is_not_done(job: &JobConfig) {
+    let takes_snapshots = job
+        .snapshotting()
+        .is_some_and(|snapshotting| !matches!(snapshotting, Snapshotting::Manual(_)));
+    let prunes = matches!(
+        job,
+        JobConfig::Push(_) | JobConfig::Pull(_) | JobConfig::Snap(_)
+    );
+    let not_done = match (takes_snapshots, prunes) {
+        (true, true) => "takes no snapshots and prunes nothing",
+        (true, false) => "takes no snapshots",
+        (false, true) => "prunes nothing",
+        (false, false) => return,
+    };
+    tracing::warn!(
+        "this version of zrepl {not_done}: that part of the job's configuration has no effect yet"
+    );
+}
+
+struct Builder<'a> {
+    config: &'a Config,
+    job: &'a JobConfig,
+    environment: &'a Environment<'a>,
+    handle: Handle,
+    span: Span,
+}
+
+impl<'a> Builder<'a> {
+    fn new(config: &'a Config, job: &'a JobConfig, environment: &'a Environment<'a>) -> Self {
+        let name = job.name();
+        Self {
+            config,
+            job,
+            environment,
+            handle: Handle {
+                name: name.clone(),
+                kind: Kind::from(job),
+                signals: Arc::new(Signals::default()),
+                replication: LastReplication::default(),
+            },
+            span: tracing::error_span!("job", job = %name),
+        }
+    }
+
+    fn build(self) -> Result<Job, BuildError> {
+        let work = match self.job {
+            JobConfig::Push(job) => Work::Active(self.push(job)?),
+            JobConfig::Pull(job) => Work::Active(self.pull(job)?),
+            JobConfig::Sink(job) => Work::Passive(self.sink(job)?),
+            JobConfig::Source(job) => Work::Passive(self.source(job)?),
+            JobConfig::Snap(_) => Work::Nothing,
+        };
+        Ok(Job {
+            handle: self.handle,
+            span: self.span,
+            work,
+        })
+    }
+
+    fn push(&self, job: &PushJob) -> Result<Active, BuildError> {
+        let sender = Sender::new(
+            self.environment.zfs.clone(),
+            sender_settings(&job.name, &job.filesystems, &job.send),
+        );
+        let stream = StreamPolicy {
+            encrypted: job.send.encrypted,
+            raw: job.send.raw,
+        };
+        let driver = self.driver(&job.replication, &job.conflict_resolution, Some(stream))?;
+        let handshake = None;
+        self.active(
+            Local::Sender(Arc::new(sender)),
+            &job.connect,
+            driver,
+            handshake,
+        )
+    }
+
+    fn pull(&self, job: &PullJob) -> Result<Active, BuildError> {
+        let settings = receiver::Settings {
+            job: JobId::from(&job.name),
+            root: ReceiveRoot::of_pull(job.root_fs.as_path().clone()),
+            receive: job.recv.clone(),
+            limit: Limit::new(&job.recv.bandwidth_limit).map(Arc::new),
+        };
+        let receiver = Receiver::new(self.environment.zfs.clone(), settings);
+        let driver = self.driver(&job.replication, &job.conflict_resolution, None)?;
+        let extensions = Some(client_cursor::extensions());
+        let mut active =
+            self.active(Local::Receiver(receiver), &job.connect, driver, extensions)?;
+        active.interval = match job.interval {
+            PullInterval::Manual => None,
+            PullInterval::Every(interval) => Some(interval.duration()),
+        };
+        Ok(active)
+    }
+
+    fn active(
+        &self,
+        local: Local,
+        connect: &Connect,
+        driver: driver::Settings,
+        extensions: Option<zrepl_proto::extension::Extensions>,
+    ) -> Result<Active, BuildError> {
+        let environment = self.environment;
+        let mut client = environment::client_settings(environment.variables)?;
+        client.metrics = environment.metrics.clone();
+        if let Some(extensions) = extensions {
+            client.handshake = handshake::Settings {
+                extensions,
+                ..client.handshake
+            };
+        }
+        let connect = transport::connector(connect, &environment.transports).map_err(|source| {
+            BuildError::Job {
+                name: self.handle.name.clone(),
+                source,
+            }
+        })?;
+        let signals = Arc::clone(&self.handle.signals);
+        Ok(Active {
+            interval: None,
+            invocation: Box::new(Replication {
+                local,
+                connect,
+                client,
+                driver,
+                memory: Memory::default(),
+                last: self.handle.replication.clone(),
+                signals: Arc::clone(&signals),
+                span: self.span.clone(),
+            }),
+            signals,
+        })
+    }
+
+    fn driver(
+        &self,
+        replication: &transfer::Replication,
+        conflicts: &ConflictResolution,
+        stream: Option<StreamPolicy>,
+    ) -> Result<driver::Settings, BuildError> {
+        let variables = self.environment.variables;
+        let number = |concurrency: Concurrency| {
+            NonZeroUsize::new(concurrency.number()).unwrap_or(NonZeroUsize::MIN)
+        };
+        Ok(driver::Settings {
+            policy: Policy {
+                initial_replication: conflicts.initial_replication,
+                stream,
+            },
+            protection: step::protection(&replication.protection),
+            steps: number(replication.concurrency.steps),
+            size_estimates: number(replication.concurrency.size_estimates),
+            max_attempts: environment::max_attempts(variables)?,
+            reconnect_limit: environment::client_settings(variables)?.connectivity.limit,
+            stall_limit: std::time::Duration::from_secs(30 * 60),
+        })
+    }
+
+    fn sink(&self, job: &SinkJob) -> Result<Passive, BuildError> {
+        let sink = Sink::new(
+            self.environment.zfs.clone(),
+            JobId::from(&job.name),
+            job.root_fs.as_path().clone(),
+            job.recv.clone(),
+            self.span.clone(),
+        );
+        self.passive(&job.serve, Offer::Sink(Arc::new(sink)))
+    }
+
+    fn source(&self, job: &SourceJob) -> Result<Passive, BuildError> {
+        let others = self.config.jobs.iter().map(JobConfig::name);
+        let source = Source::new(
+            self.environment.zfs.clone(),
+            sender_settings(&job.name, &job.filesystems, &job.send),
+            client_cursor::can_have_several_clients(&job.serve),
+            others
+                .filter(|name| **name != job.name)
+                .map(JobId::from)
+                .collect(),
+            self.span.clone(),
+        );
+        let mut passive = self.passive(&job.serve, Offer::Source(Arc::new(source)))?;
+        passive.server.handshake.extensions = client_cursor::extensions();
+        Ok(passive)
+    }
+
+    fn passive(&self, serve: &Serve, offer: Offer) -> Result<Passive, BuildError> {
+        let environment = self.environment;
+        let name = self.handle.name.as_str();
+        let mut server = environment::server_settings(environment.variables, name)?;
+        server.metrics = environment.metrics.clone();
+        Ok(Passive {
+            serve: serve.clone(),
+            shared: environment.transports.clone(),
+            server,
+            offer,
+        })
+    }
+}
+
+fn sender_settings(
+    job: &JobName,
+    filesystems: &crate::filter::FilesystemFilter,
+    send: &SendOptions,
+) -> sender::Settings {
+    sender::Settings {
+        job: JobId::from(job),
+        fallback_job: None,
+        filesystems: filesystems.clone(),
+        send: send.clone(),
+        limit: Limit::new(&send.bandwidth_limit).map(Arc::new),
+    }
+}

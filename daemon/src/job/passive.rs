@@ -1,0 +1,264 @@
+//! A job that others ask: gives each client the endpoint that is its own.
+//!
+//! A client's endpoint is kept as long as the job runs, because what is in progress on one connection matters on another. Since a
+//! network of clients can have any number of identities, endpoints that no connection uses are given up when there are too many.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+use zfs_safe::name::DatasetPath;
+
+use super::client_cursor;
+use super::side::Side;
+use crate::bandwidth::Limit;
+use crate::causes::chain;
+use crate::config::connection::Serve;
+use crate::config::transfer::ReceiveOptions;
+use crate::endpoint::Endpoint;
+use crate::endpoint::access::ReceiveRoot;
+use crate::endpoint::local_zfs::LocalZfs;
+use crate::endpoint::mark::JobId;
+use crate::endpoint::receiver::{self, Receiver};
+use crate::endpoint::sender::{self, Sender};
+use crate::name::ClientIdentity;
+use crate::rpc::server::{self, serve};
+use crate::rpc::{Client, Endpoints};
+use crate::transport::{self, Listener, Shared, TransportError};
+
+mod refusing;
+
+use refusing::Refusing;
+
+/// How many endpoints are kept before unused ones go.
+const KEPT: usize = 1024;
+
+/// The job, before it listens.
+#[derive(Debug)]
+pub(super) struct Passive {
+    pub(super) serve: Serve,
+    pub(super) shared: Shared,
+    pub(super) server: server::Settings,
+    pub(super) offer: Offer,
+}
+
+/// What clients get.
+#[derive(Clone, Debug)]
+pub(super) enum Offer {
+    /// A sink: to each client its own place below `root_fs`.
+    Sink(Arc<Sink>),
+    /// A source: all clients the same filesystems.
+    Source(Arc<Source>),
+}
+
+/// The job, listening.
+#[derive(Debug)]
+pub(super) struct Listening {
+    listener: Box<dyn Listener>,
+    server: server::Settings,
+    offer: Offer,
+}
+
+impl Passive {
+    /// Begins to listen.
+    pub(super) fn listen(self) -> Result<Listening, TransportError> {
+        Ok(Listening {
+            listener: transport::listener(&self.serve, &self.shared)?,
+            server: self.server,
+            offer: self.offer,
+        })
+    }
+}
+
+impl Listening {
+    /// Serves until `stop` is cancelled.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let endpoints: Arc<dyn Endpoints> = match &self.offer {
+            Offer::Sink(sink) => Arc::clone(sink) as _,
+            Offer::Source(source) => Arc::clone(source) as _,
+        };
+        tracing::info!(listener = %self.listener.address(), "waiting for connections");
+        serve(self.listener, endpoints, self.server, stop).await;
+        if let Offer::Sink(sink) = &self.offer {
+            sink.settle().await;
+        }
+    }
+}
+
+/// Endpoints by whose they are.
+#[derive(Debug)]
+struct Kept<K, E>(Mutex<HashMap<K, Arc<E>>>);
+
+impl<K, E> Default for Kept<K, E> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, E> Kept<K, E> {
+    /// The endpoint that is kept, or a new one.
+    fn endpoint(&self, key: K, make: impl FnOnce() -> E) -> Arc<E> {
+        let mut kept = self.lock();
+        if kept.len() >= KEPT && !kept.contains_key(&key) {
+            kept.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+        }
+        let endpoint = kept.entry(key).or_insert_with(|| Arc::new(make()));
+        Arc::clone(endpoint)
+    }
+
+    fn all(&self) -> Vec<Arc<E>> {
+        self.lock().values().map(Arc::clone).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<E>>> {
+        // The map is whole at any time, also where somebody panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The clients of a sink.
+#[derive(Debug)]
+pub(super) struct Sink {
+    zfs: LocalZfs,
+    job: JobId,
+    root_fs: DatasetPath,
+    receive: ReceiveOptions,
+    limit: Option<Arc<Limit>>,
+    span: Span,
+    receivers: Kept<ClientIdentity, Receiver>,
+}
+
+impl Sink {
+    /// A sink that files what it receives below `root_fs`.
+    pub(super) fn new(
+        zfs: LocalZfs,
+        job: JobId,
+        root_fs: DatasetPath,
+        receive: ReceiveOptions,
+        span: Span,
+    ) -> Self {
+        Self {
+            limit: Limit::new(&receive.bandwidth_limit).map(Arc::new),
+            zfs,
+            job,
+            root_fs,
+            receive,
+            span,
+            receivers: Kept::default(),
+        }
+    }
+
+    async fn settle(&self) {
+        for receiver in self.receivers.all() {
+            receiver.settle().await;
+        }
+    }
+
+    fn receiver(&self, root: ReceiveRoot) -> Receiver {
+        let settings = receiver::Settings {
+            job: self.job.clone(),
+            root,
+            receive: self.receive.clone(),
+            limit: self.limit.clone(),
+        };
+        Receiver::new(self.zfs.clone(), settings)
+    }
+}
+
+impl Endpoints for Sink {
+    fn endpoint(&self, client: &Client) -> Arc<dyn Endpoint> {
+        let identity = &client.identity;
+        let endpoint: Arc<dyn Endpoint> =
+            match ReceiveRoot::of_client(self.root_fs.clone(), identity) {
+                Ok(root) => self
+                    .receivers
+                    .endpoint(identity.clone(), || self.receiver(root)),
+                Err(error) => {
+                    let reason = format!(
+                        "client identity {identity} cannot be used as a dataset below {}: {}",
+                        self.root_fs,
+                        chain(&error)
+                    );
+                    self.span
+                        .in_scope(|| tracing::error!(client = %identity, "{reason}"));
+                    Arc::new(Refusing::new(reason))
+                }
+            };
+        Arc::new(Side::new(endpoint, of_client(&self.span, identity)))
+    }
+}
+
+/// The clients of a source.
+#[derive(Debug)]
+pub(super) struct Source {
+    zfs: LocalZfs,
+    settings: sender::Settings,
+    /// Whether clients are kept apart, if they can be.
+    has_several_clients: bool,
+    /// The names of the daemon's other jobs.
+    others: Vec<JobId>,
+    span: Span,
+    senders: Kept<JobId, Sender>,
+}
+
+impl Source {
+    /// A source that several clients may come to.
+    pub(super) fn new(
+        zfs: LocalZfs,
+        settings: sender::Settings,
+        has_several_clients: bool,
+        others: Vec<JobId>,
+        span: Span,
+    ) -> Self {
+        Self {
+            zfs,
+            settings,
+            has_several_clients,
+            others,
+            span,
+            senders: Kept::default(),
+        }
+    }
+
+    /// In whose name marks for this client are made.
+    fn marks_for(&self, client: &Client) -> sender::Settings {
+        let plain = &self.settings;
+        if !self.has_several_clients || !client_cursor::is_agreed(&client.agreement) {
+            return plain.clone();
+        }
+        match client_cursor::job_id(&plain.job, &client.identity, &self.others) {
+            Some(job) => sender::Settings {
+                job,
+                fallback_job: Some(plain.job.clone()),
+                ..plain.clone()
+            },
+            None => {
+                let why = "the names of the job and of the client are too long together, or are those of another job";
+                self.span.in_scope(|| {
+                    tracing::warn!(client = %client.identity, "this client's cursor cannot be kept apart from those of other clients: {why}");
+                });
+                plain.clone()
+            }
+        }
+    }
+}
+
+impl Endpoints for Source {
+    fn endpoint(&self, client: &Client) -> Arc<dyn Endpoint> {
+        let settings = self.marks_for(client);
+        let sender = self.senders.endpoint(settings.job.clone(), || {
+            Sender::new(self.zfs.clone(), settings)
+        });
+        Arc::new(Side::new(sender, of_client(&self.span, &client.identity)))
+    }
+}
+
+/// Names the client in what is logged for it.
+fn of_client(job: &Span, client: &ClientIdentity) -> Span {
+    tracing::error_span!(parent: job, "client", %client)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! One invocation of a push or pull job: a connection of its own, one run of the replication over both sides, and a line in the log
+//! that says what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+
+use super::LastReplication;
+use super::active::Invoke;
+use super::side::Side;
+use super::signals::Signals;
+use crate::endpoint::Endpoint;
+use crate::endpoint::receiver::Receiver;
+use crate::replication::driver::{self, Ending, Memory, Sides};
+use crate::rpc::client::{self, RemoteEndpoint};
+use crate::transport::Connect;
+
+/// The side of a replication that is in this process. It lives as long as the job: what it knows of its last run helps the next.
+#[derive(Clone, Debug)]
+pub(super) enum Local {
+    /// A push job's.
+    Sender(Arc<dyn Endpoint>),
+    /// A pull job's.
+    Receiver(Receiver),
+}
+
+/// What a push or pull job does.
+#[derive(Debug)]
+pub(super) struct Replication {
+    pub(super) local: Local,
+    pub(super) connect: Arc<dyn Connect>,
+    pub(super) client: client::Settings,
+    pub(super) driver: driver::Settings,
+    pub(super) memory: Memory,
+    pub(super) last: LastReplication,
+    pub(super) signals: Arc<Signals>,
+    pub(super) span: Span,
+}
+
+impl Replication {
+    fn sides(&self, stop: &CancellationToken) -> Sides {
+        let remote = RemoteEndpoint::new(
+            Arc::clone(&self.connect),
+            self.client.clone(),
+            stop.child_token(),
+        );
+        let remote = Side::new(Arc::new(remote), self.span.clone());
+        let remote = Arc::new(remote.with_signals(Arc::clone(&self.signals)));
+        let local = |endpoint| Arc::new(Side::new(endpoint, self.span.clone()));
+        match &self.local {
+            Local::Sender(sender) => Sides {
+                sender: local(Arc::clone(sender)),
+                receiver: remote,
+            },
+            Local::Receiver(receiver) => Sides {
+                sender: remote,
+                receiver: local(Arc::new(receiver.clone())),
+            },
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Invoke for Replication {
+    async fn invoke(&mut self, stop: &CancellationToken) {
+        let begun = Instant::now();
+        let report = self.last.begin();
+        let sides = self.sides(stop);
+        tracing::info!("start replication");
+        let ending = driver::run(&sides, &self.driver, &mut self.memory, &report, stop).await;
+        // Says goodbye to the other side.
+        drop(sides);
+        summarize(ending, begun.elapsed());
+    }
+
+    async fn settle(&mut self) {
+        if let Local::Receiver(receiver) = &self.local {
+            receiver.settle().await;
+        }
+    }
+}
+
+/// What came of it. What failed in particular has been logged where it failed.
+fn summarize(ending: Ending, took: Duration) {
+    let duration_s = took.as_secs_f64();
+    match ending {
+        Ending {
+            is_cancelled: true, ..
+        } => tracing::warn!(duration_s, "replication was cancelled"),
+        Ending {
+            failed_filesystems: Some(0),
+            ..
+        } => tracing::info!(duration_s, "replication finished"),
+        Ending {
+            failed_filesystems: Some(failed),
+            ..
+        } => tracing::error!(duration_s, failed, "replication finished with errors"),
+        Ending {
+            failed_filesystems: None,
+            ..
+        } => tracing::error!(duration_s, "replication failed"),
+    }
+}

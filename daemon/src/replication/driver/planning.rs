@@ -1,0 +1,270 @@
+//! Planning one filesystem: what both sides list, the plan that follows from it, and the sender's estimate of each step's size.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument as _;
+use zfs_safe::name::DatasetPath;
+use zrepl_proto::pdu::{
+    FilesystemVersion, ListFilesystemVersionsReq, Protection, SendCompletedReq, VersionType,
+};
+
+use super::failure::Failure;
+use super::memory::Remembered;
+use super::{SUBSYSTEM, Settings, Sides};
+use crate::causes::chain;
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::replication::attempt::{Stage, TokenProgress, classify, continue_plan};
+use crate::replication::plan::{self, Facts, Pair, Policy, Reason, Side, Steps};
+use crate::replication::resume::{RefusedToken, Unusable};
+use crate::replication::step::Step;
+
+/// Plans filesystems, all of one attempt.
+#[derive(Debug)]
+pub(super) struct Planner {
+    sides: Sides,
+    policy: Policy,
+    protection: Protection,
+    estimates: Arc<Semaphore>,
+}
+
+/// What became of planning a filesystem.
+#[derive(Debug)]
+pub(super) struct Planning {
+    /// The steps, or why there are none.
+    pub(super) outcome: Result<Planned, Failure>,
+    /// Does the receiver have a snapshot of it, as far as is known?
+    pub(super) is_on_receiver: bool,
+}
+
+/// The steps of a filesystem, and what was found out on the way.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// In order.
+    pub(super) steps: Vec<Step>,
+    /// The estimate for each of them, in bytes; zero if there is none.
+    pub(super) sizes: Vec<u64>,
+    /// Why these steps.
+    pub(super) reason: Reason,
+    /// Why the receiver's token is not used, if it is not.
+    pub(super) discarded_token: Option<Unusable>,
+    /// A token that the sender refused.
+    pub(super) refused: Option<RefusedToken>,
+}
+
+/// Why there is no plan, and the token at which it failed, if it was one.
+struct Stopped {
+    failure: Failure,
+    refused: Option<RefusedToken>,
+}
+
+impl Planner {
+    pub(super) fn new(sides: Sides, settings: &Settings) -> Self {
+        // No daemon gets there, but the semaphore would panic.
+        let estimates = settings.size_estimates.get().min(Semaphore::MAX_PERMITS);
+        Self {
+            sides,
+            policy: settings.policy,
+            protection: settings.protection,
+            estimates: Arc::new(Semaphore::new(estimates)),
+        }
+    }
+
+    /// Plans one filesystem, not beyond what the attempt before left undone.
+    pub(super) async fn plan(
+        &self,
+        pair: Pair,
+        remembered: Remembered,
+        uncompleted: &[Step],
+    ) -> Planning {
+        let filesystem = &pair.filesystem;
+        let (sender, receiver) = tokio::join!(
+            list(
+                &*self.sides.sender,
+                filesystem,
+                pair.needs_sender_versions()
+            ),
+            list(
+                &*self.sides.receiver,
+                filesystem,
+                pair.needs_receiver_versions()
+            ),
+        );
+        let is_on_receiver = receiver.as_ref().is_ok_and(|it| has_snapshots(it));
+        let cannot = |side| move |error| Failure::asking(side, "list its versions", &error);
+        let outcome = match (
+            sender.map_err(cannot(Side::Sender)),
+            receiver.map_err(cannot(Side::Receiver)),
+        ) {
+            (Ok(sender), Ok(receiver)) => {
+                let facts = Facts {
+                    pair,
+                    sender,
+                    receiver,
+                    refused: remembered.refused,
+                };
+                self.decide(facts, remembered.arrived.as_ref(), uncompleted)
+                    .await
+            }
+            (Err(failure), _) | (_, Err(failure)) => Err(failure),
+        };
+        Planning {
+            outcome,
+            is_on_receiver,
+        }
+    }
+
+    /// If the sender refuses the receiver's token, the filesystem is planned once more without it. If that is of no use either,
+    /// it was not the token's fault, and nothing is held against it.
+    async fn decide(
+        &self,
+        facts: Facts,
+        arrived: Option<&Step>,
+        uncompleted: &[Step],
+    ) -> Result<Planned, Failure> {
+        let filesystem = facts.pair.filesystem.clone();
+        let receiver = facts.pair.receiver.as_ref();
+        let has_token = receiver.is_some_and(|it| it.resume_token.is_some());
+        let spare = has_token.then(|| facts.clone());
+        let mut result = self.try_plan(facts, uncompleted).await;
+        if let (
+            Err(Stopped {
+                refused: Some(refused),
+                ..
+            }),
+            Some(mut facts),
+        ) = (&result, spare)
+        {
+            let refused = refused.clone();
+            facts.refused = Some(refused.clone());
+            result = self.try_plan(facts, uncompleted).await;
+            if let Ok(planned) = &mut result {
+                planned.refused = Some(refused);
+            }
+        }
+        let planned = result.map_err(|stopped| stopped.failure)?;
+        if let Some(arrived) = arrived.filter(|it| planned.is_based_on(it)) {
+            self.catch_up(&filesystem, arrived).await?;
+        }
+        Ok(planned)
+    }
+
+    async fn try_plan(&self, facts: Facts, uncompleted: &[Step]) -> Result<Planned, Stopped> {
+        let plan = plan::plan(facts, self.policy);
+        let Steps { steps, reason } = plan.outcome.map_err(|error| Stopped {
+            failure: Failure::from(&error),
+            refused: None,
+        })?;
+        let steps = continue_plan(uncompleted, steps);
+        let sizes = self.estimate(&plan.filesystem, &steps).await?;
+        Ok(Planned {
+            steps,
+            sizes,
+            reason,
+            discarded_token: plan.discarded_token,
+            refused: None,
+        })
+    }
+
+    /// What the sender thinks of the size of each step. The first that fails is the error.
+    async fn estimate(
+        &self,
+        filesystem: &DatasetPath,
+        steps: &[Step],
+    ) -> Result<Vec<u64>, Stopped> {
+        let mut sizes = vec![0; steps.len()];
+        let mut running = JoinSet::new();
+        let mut collect = |joined: Result<(usize, Result<u64, EndpointError>), JoinError>| {
+            let (position, size) = joined.map_err(|error| Stopped {
+                failure: Failure::internal(&error.to_string()),
+                refused: None,
+            })?;
+            sizes[position] = size.map_err(|error| refusal(&steps[position], &error))?;
+            Ok(())
+        };
+        for (position, step) in steps.iter().enumerate() {
+            // Steps do not queue up in memory: there may be tens of thousands.
+            let permit = loop {
+                tokio::select! {
+                    biased;
+                    Some(joined) = running.join_next() => collect(joined)?,
+                    permit = Arc::clone(&self.estimates).acquire_owned() => break permit,
+                }
+            };
+            let request = step.send_request(filesystem.as_str(), self.protection);
+            let sender = Arc::clone(&self.sides.sender);
+            let asking = async move {
+                let size = sender.send_dry(request).await;
+                drop(permit);
+                (position, size.map(|it| it.expected_size))
+            };
+            running.spawn(asking.in_current_span());
+        }
+        while let Some(joined) = running.join_next().await {
+            collect(joined)?;
+        }
+        Ok(sizes)
+    }
+
+    /// Tells the sender of a snapshot that arrived in an earlier attempt, without the sender having confirmed that it knows. A
+    /// sender that does not want to know is none the worse off: the next step tells it more.
+    async fn catch_up(&self, filesystem: &DatasetPath, arrived: &Step) -> Result<(), Failure> {
+        let request = arrived.send_request(filesystem.as_str(), self.protection);
+        let told = self
+            .sides
+            .sender
+            .send_completed(SendCompletedReq::new(request));
+        match told.await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_temporary() => {
+                let what = format!("be told that {} has arrived", arrived.to);
+                Err(Failure::asking(Side::Sender, &what, &error))
+            }
+            Err(error) => {
+                let err = chain(&error);
+                tracing::warn!(subsystem = SUBSYSTEM, %filesystem, step = %arrived.to, %err, "sender cannot be told what has arrived, leaving it to the next step");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Planned {
+    /// Is the receiver's newest snapshot the one that this step has brought?
+    fn is_based_on(&self, arrived: &Step) -> bool {
+        let base = match &self.reason {
+            Reason::Incremental { base: latest } | Reason::UpToDate { latest } => Some(latest),
+            Reason::Resumed { .. } => self.steps.first().and_then(|it| it.from.as_ref()),
+            Reason::Initial { .. } | Reason::Placeholder => None,
+        };
+        base.is_some_and(|it| it.guid() == arrived.to.guid())
+    }
+}
+
+fn refusal(step: &Step, error: &EndpointError) -> Stopped {
+    let (class, refused) = classify(step, Stage::Estimate, error, TokenProgress::default());
+    Stopped {
+        failure: Failure::step(Stage::Estimate, step, class, error),
+        refused,
+    }
+}
+
+async fn list(
+    side: &dyn Endpoint,
+    filesystem: &DatasetPath,
+    is_needed: bool,
+) -> Result<Vec<FilesystemVersion>, EndpointError> {
+    if !is_needed {
+        return Ok(Vec::new());
+    }
+    let request = ListFilesystemVersionsReq {
+        filesystem: filesystem.as_str().to_owned(),
+    };
+    Ok(side.list_filesystem_versions(request).await?.versions)
+}
+
+fn has_snapshots(versions: &[FilesystemVersion]) -> bool {
+    let is_snapshot = |it: &FilesystemVersion| it.version_type() == Ok(VersionType::Snapshot);
+    versions.iter().any(is_snapshot)
+}
