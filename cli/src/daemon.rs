@@ -127,7 +127,10 @@ impl Signals {
 /// The first signal stops in order, the second one at once.
 async fn stop_when_told(mut signals: Signals, stop: CancellationToken) {
     let name = signals.next().await;
-    tracing::info!(signal = name, "stopping; another signal ends the daemon at once");
+    tracing::info!(
+        signal = name,
+        "stopping; another signal ends the daemon at once"
+    );
     stop.cancel();
     let name = signals.next().await;
     complain(format_args!("{name}: ending at once"));

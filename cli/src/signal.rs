@@ -52,7 +52,8 @@ mod tests {
     #[test]
     fn the_daemons_words_are_the_error() {
         let server = Server::replay(GO_NO_SUCH_JOB);
-        let error = run(&words(&["wakeup", "nosuch"]), || Ok(server.socket())).expect_err("refused");
+        let error =
+            run(&words(&["wakeup", "nosuch"]), || Ok(server.socket())).expect_err("refused");
         assert_eq!(error.to_string(), "Job nosuch does not exist");
     }
 

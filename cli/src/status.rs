@@ -15,9 +15,7 @@ pub(crate) fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     if options.mode != Mode::Raw {
-        bail!(
-            "this version of zrepl shows the status only as JSON: use zrepl status --mode raw"
-        );
+        bail!("this version of zrepl shows the status only as JSON: use zrepl status --mode raw");
     }
     for (option, given) in [("--job", &options.job), ("--delay", &options.delay)] {
         if given.is_some() {
@@ -57,7 +55,11 @@ mod tests {
     #[test]
     fn other_modes_say_which_there_is() {
         for mode in [Mode::Interactive, Mode::Dump, Mode::Legacy] {
-            let error = run(&options(mode), || panic!("asked for the daemon"), &mut Vec::new());
+            let error = run(
+                &options(mode),
+                || panic!("asked for the daemon"),
+                &mut Vec::new(),
+            );
             assert_eq!(
                 error.expect_err("not there yet").to_string(),
                 "this version of zrepl shows the status only as JSON: use zrepl status --mode raw"

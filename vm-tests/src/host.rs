@@ -31,14 +31,17 @@ impl Host {
         &self.images
     }
 
-    pub(crate) fn image(&self, version: ZfsVersion) -> Result<&Image> {
-        self.images
-            .iter()
-            .find(|image| image.version == version)
+    /// The image of this version, built now if nobody has said before that it is needed.
+    pub(crate) fn image(&self, version: ZfsVersion) -> Result<Image> {
+        if let Some(image) = self.images.iter().find(|image| image.version == version) {
+            return Ok(image.clone());
+        }
+        image::ensure(&[version])?
+            .pop()
             .with_context(|| format!("there is no image for OpenZFS {version}"))
     }
 
     pub(crate) fn boot(&self, version: ZfsVersion, options: &Options) -> Result<Machine> {
-        Machine::boot(self.image(version)?, self.acceleration, options)
+        Machine::boot(&self.image(version)?, self.acceleration, options)
     }
 }

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use serde_json::json;
 
 use crate::accel::Acceleration;
 use crate::agent;
@@ -18,6 +19,7 @@ use crate::console::Console;
 use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::image::Image;
+use crate::qmp;
 use crate::shipping::{self, Loader};
 
 /// A quiet host needs 15 s under emulation; one that compiles at the same time needed 60.
@@ -34,7 +36,29 @@ pub(crate) struct Options {
     pub(crate) files: Vec<(String, Vec<u8>)>,
     /// Raw disk images: `/dev/vda`, `/dev/vdb`, …
     pub(crate) disks: Vec<PathBuf>,
+    /// A network card, `eth0`.
+    pub(crate) plug: Option<Plug>,
 }
+
+/// One end of a cable between two guests.
+#[derive(Clone, Debug)]
+pub(crate) struct Plug {
+    /// Where the QEMU of this end lives: its socket for frames is in there.
+    pub(crate) own: PathBuf,
+    /// Where the QEMU of the other end lives.
+    pub(crate) other: PathBuf,
+    /// The last byte of the card's address.
+    pub(crate) number: u8,
+}
+
+/// The socket through which a QEMU receives frames.
+const FRAMES: &str = "frames.socket";
+
+/// Where QEMU takes commands.
+const MONITOR: &str = "monitor.socket";
+
+/// What QEMU calls the card's side of the cable.
+const CABLE: &str = "cable";
 
 impl Default for Options {
     fn default() -> Self {
@@ -42,6 +66,7 @@ impl Default for Options {
             memory_mib: 2048,
             files: Vec::new(),
             disks: Vec::new(),
+            plug: None,
         }
     }
 }
@@ -157,6 +182,14 @@ impl Machine {
         self.qemu
             .connect("console.socket", Instant::now() + Duration::from_secs(5))
     }
+
+    /// Pulls the plug of the guest's network card, or puts it back. Frames are lost in both directions meanwhile.
+    pub(crate) fn plug_in(&self, plugged: bool) -> Result<()> {
+        let path = self.qemu.directory.join(MONITOR);
+        let port = UnixStream::connect(&path)
+            .with_context(|| format!("cannot connect to QEMU at {}", path.display()))?;
+        qmp::execute(port, "set_link", &json!({ "name": CABLE, "up": plugged }))
+    }
 }
 
 struct BootFailure {
@@ -178,11 +211,15 @@ impl Qemu {
         options: &Options,
         kernel_arguments: &str,
     ) -> Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("zrepl-vm-")
-            .tempdir()
-            .context("cannot create a temporary directory")?
-            .keep();
+        let directory = match &options.plug {
+            Some(plug) => {
+                // A first attempt to boot may have removed it.
+                fs::create_dir_all(&plug.own)
+                    .with_context(|| format!("cannot create {}", plug.own.display()))?;
+                plug.own.clone()
+            }
+            None => temporary_directory()?,
+        };
         let leash = Self::spawn(image, acceleration, options, kernel_arguments, &directory);
         match leash {
             Ok(leash) => Ok(Self { leash, directory }),
@@ -235,7 +272,26 @@ impl Qemu {
             .args(["-device", &format!("virtserialport,chardev=agent,name={}", agent::PORT)])
             .arg("-chardev")
             .arg(socket_option("console", directory, Some("console.log")))
-            .args(["-serial", "chardev:console"]);
+            .args(["-serial", "chardev:console"])
+            .arg("-qmp")
+            .arg(format!(
+                "unix:{},server=on,wait=off",
+                directory.join(MONITOR).display()
+            ));
+        if let Some(plug) = &options.plug {
+            command
+                .arg("-netdev")
+                .arg(format!(
+                    "dgram,id={CABLE},local.type=unix,local.path={},remote.type=unix,remote.path={}",
+                    plug.own.join(FRAMES).display(),
+                    plug.other.join(FRAMES).display()
+                ))
+                .arg("-device")
+                .arg(format!(
+                    "virtio-net-pci,netdev={CABLE},mac=52:54:00:00:00:{:02x},vectors=0",
+                    plug.number
+                ));
+        }
         for (index, disk) in options.disks.iter().enumerate() {
             command
                 .arg("-drive")
@@ -298,6 +354,15 @@ impl Drop for Qemu {
         // The leash did it already unless QEMU had ended by itself.
         fs::remove_dir_all(&self.directory).ok();
     }
+}
+
+/// A directory for a QEMU, which removes it when it ends.
+pub(crate) fn temporary_directory() -> Result<PathBuf> {
+    Ok(tempfile::Builder::new()
+        .prefix("zrepl-vm-")
+        .tempdir()
+        .context("cannot create a temporary directory")?
+        .keep())
 }
 
 fn socket_option(id: &str, directory: &Path, log: Option<&str>) -> String {

@@ -2,21 +2,28 @@
 
 mod accel;
 mod agent;
+mod bench;
+mod certificates;
 mod console;
 mod cpio;
+mod daemon;
+mod demo;
 mod frame;
 mod guest;
 mod host;
 mod image;
 mod leash;
+mod link;
 mod machine;
 mod packages;
 mod program;
+mod qmp;
 mod recipe;
 mod scenario;
 mod shell;
 mod shipping;
 mod sources;
+mod status;
 mod summary;
 mod terminal;
 mod test;
@@ -64,21 +71,22 @@ enum Command {
     },
     /// Check the workspace, run unit tests, then everything that needs real ZFS
     Test(#[command(flatten)] TestArguments),
-    /// Run the demo of zfs-safe in a guest
+    /// Two hosts with a zrepl daemon each: replication, interruption, and the proof
     Demo {
-        /// OpenZFS version of the guest
-        #[arg(long, default_value = "2.3")]
-        zfs: ZfsVersion,
-        /// Open a shell in the guest afterwards
+        /// OpenZFS version of the sender
+        #[arg(long, default_value = "2.1")]
+        sender: ZfsVersion,
+        /// OpenZFS version of the receiver
+        #[arg(long, default_value = "2.4")]
+        receiver: ZfsVersion,
+        /// Open shells in the guests afterwards
         #[arg(long)]
         keep: bool,
     },
     /// Measure in a guest
     Bench {
+        #[command(subcommand)]
         what: Bench,
-        /// OpenZFS version of the guest
-        #[arg(long, default_value = "2.3")]
-        zfs: ZfsVersion,
     },
     #[command(hide = true)]
     Agent,
@@ -91,10 +99,16 @@ enum Command {
     },
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Debug, Subcommand)]
 enum Bench {
-    /// The operations of zfs-safe
-    Zfs,
+    /// The operations of zfs-safe against zfs(8)
+    Zfs {
+        /// OpenZFS version of the guest
+        #[arg(long, default_value = "2.3")]
+        zfs: ZfsVersion,
+    },
+    /// Rounds of a daemon that pushes to its own sink
+    Replicate(#[command(flatten)] bench::Arguments),
 }
 
 /// One version, or all of them.
@@ -141,11 +155,15 @@ fn run(command: Command) -> Result<ExitCode> {
             memory,
         } => shell::run(zfs, command.as_deref(), &put, memory),
         Command::Test(arguments) => test::run(&arguments),
-        Command::Demo { zfs, keep } => program::run(program::DEMO, zfs, keep),
-        Command::Bench {
-            what: Bench::Zfs,
-            zfs,
-        } => program::run(program::BENCH_ZFS, zfs, false),
+        Command::Demo {
+            sender,
+            receiver,
+            keep,
+        } => demo::run(sender, receiver, keep),
+        Command::Bench { what } => match what {
+            Bench::Zfs { zfs } => program::run(program::BENCH_ZFS, zfs),
+            Bench::Replicate(arguments) => bench::run(&arguments),
+        },
         Command::Agent => agent::serve().map(|()| ExitCode::SUCCESS),
         Command::Leash { remove, command } => leash::hold(remove, &command).map(ExitCode::from),
     }

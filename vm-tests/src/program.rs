@@ -1,4 +1,4 @@
-//! `cargo vm demo` and `cargo vm bench`: examples of zfs-safe, built on the host and run in a guest.
+//! `cargo vm bench zfs`: an example of zfs-safe, built on the host and run in a guest.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use crate::host::Host;
 use crate::machine::Options;
 use crate::packages::Purpose;
 use crate::recipe::ZfsVersion;
-use crate::shell;
 use crate::shipping;
 use crate::workspace::Workspace;
 
@@ -23,19 +22,14 @@ pub(crate) struct Program {
     profile: &'static str,
 }
 
-pub(crate) const DEMO: Program = Program {
-    example: "demo",
-    profile: "guest",
-};
-
 /// Numbers are worth something without assertions only.
 pub(crate) const BENCH_ZFS: Program = Program {
     example: "bench_zfs",
     profile: "release",
 };
 
-/// Streams what the program prints and exits with its status; `keep` opens a shell in its guest afterwards.
-pub(crate) fn run(program: Program, version: ZfsVersion, keep: bool) -> Result<ExitCode> {
+/// Streams what the program prints and exits with its status.
+pub(crate) fn run(program: Program, version: ZfsVersion) -> Result<ExitCode> {
     let Program { example, profile } = program;
     let host = Host::prepare(Purpose::GuestsAndBuild, &[version])?;
     let workspace = Workspace::find()?;
@@ -58,30 +52,21 @@ pub(crate) fn run(program: Program, version: ZfsVersion, keep: bool) -> Result<E
     options
         .files
         .push((example.to_owned(), shipping::stripped(&path)?));
-    let mut machine = host.boot(version, &options)?;
+    let machine = host.boot(version, &options)?;
     println!(
         "guest with OpenZFS {} up after {:.1} s",
         machine.guest().fact("zfs"),
         machine.boot_time().as_secs_f64()
     );
-    let mut command = machine.host_program(example);
-    if keep {
-        // The program leaves what it made, for the person to look at.
-        command.push("--keep".to_owned());
-    }
     let output = machine
         .guest()
-        .command(command)
+        .command(machine.host_program(example))
         .env("RUST_BACKTRACE", "1")
         .limit(LIMIT)
         .run_with(guest::print_through)?;
     if output.status() != 0 {
         let log = machine.console().keep(&format!("{example}-{version}"));
         eprintln!("status {}; console log: {}", output.status(), log.display());
-    }
-    if keep {
-        println!("the guest is yours; the program was /put/{example}; `exit` or Ctrl-] ends it");
-        shell::interact(&mut machine)?;
     }
     Ok(ExitCode::from(output.status()))
 }

@@ -1,11 +1,11 @@
 //! What a scenario is: a named function that uses guests and says how it went. docs/testing.md shows how to write one.
 
 mod boots;
+mod cable;
 mod conformance;
-mod platform;
+mod example;
 mod power_failure;
-mod receiver;
-mod wire;
+mod replication;
 mod zrepl_commands;
 
 use std::fmt::Write as _;
@@ -77,6 +77,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(power_failure::power_failure),
     },
     Scenario {
+        name: "guests_reach_each_other",
+        everywhere: false,
+        run: Run::Alone(cable::guests_reach_each_other),
+    },
+    Scenario {
         name: "zrepl_test_commands",
         everywhere: false,
         run: Run::Alone(zrepl_commands::zrepl_test_commands),
@@ -89,17 +94,42 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "receiver_on_zfs",
         everywhere: false,
-        run: Run::Alone(receiver::receiver_on_zfs),
+        run: Run::Alone(example::receiver_on_zfs),
     },
     Scenario {
         name: "streams_over_the_wire",
         everywhere: false,
-        run: Run::Alone(wire::streams_over_the_wire),
+        run: Run::Alone(example::streams_over_the_wire),
+    },
+    Scenario {
+        name: "zfs_safe_demo",
+        everywhere: false,
+        run: Run::Alone(example::zfs_safe_demo),
+    },
+    Scenario {
+        name: "replication_table",
+        everywhere: false,
+        run: Run::Alone(replication::replication_table),
+    },
+    Scenario {
+        name: "replication_between_releases",
+        everywhere: false,
+        run: Run::Alone(replication::replication_between_releases),
+    },
+    Scenario {
+        name: "replication_survives_kills",
+        everywhere: false,
+        run: Run::Alone(replication::replication_survives_kills),
+    },
+    Scenario {
+        name: "bad_input",
+        everywhere: false,
+        run: Run::Alone(replication::bad_input),
     },
     Scenario {
         name: "platform_tests",
         everywhere: false,
-        run: Run::Alone(platform::platform_tests),
+        run: Run::Alone(example::platform_tests),
     },
 ];
 

@@ -10,7 +10,8 @@ use super::*;
 /// Recorded from zrepl 0.7.0: vectors/10-control-socket, conn00.
 pub(crate) const GO_VERSION: &[u8] = include_bytes!("../../tests/data/control-version.http");
 /// conn05.
-pub(crate) const GO_NO_SUCH_JOB: &[u8] = include_bytes!("../../tests/data/control-no-such-job.http");
+pub(crate) const GO_NO_SUCH_JOB: &[u8] =
+    include_bytes!("../../tests/data/control-no-such-job.http");
 /// conn15.
 const GO_NOT_FOUND: &[u8] = include_bytes!("../../tests/data/control-not-found.http");
 /// conn11: a signal that arrived.

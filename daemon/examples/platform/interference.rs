@@ -30,8 +30,8 @@ pub(crate) enum Interference {
     Endless,
     /// Streams are complete, but whoever made them says that they are not.
     SendFails,
-    /// zfs send is killed after so many bytes.
-    SendKilled(u64),
+    /// The zfs send whose arguments have this text is killed after so many bytes.
+    SendKilled(u64, String),
     /// Whatever is received, is not.
     ReceiveFails,
     /// The sender does not learn what has been received.
@@ -105,7 +105,9 @@ impl Endpoint for Interfered {
             Interference::Cut(length) => tampered(stream, Tampering::Cut(*length)),
             Interference::Endless => tampered(stream, Tampering::Endless),
             Interference::SendFails => tampered(stream, Tampering::Fails),
-            Interference::SendKilled(after) => tampered(stream, Tampering::Killed(*after)),
+            Interference::SendKilled(after, argument) => {
+                tampered(stream, Tampering::Killed(*after, argument.clone()))
+            }
             Interference::Counted(streams) => {
                 streams.fetch_add(1, Ordering::SeqCst);
                 Ok(stream)
@@ -159,12 +161,12 @@ impl Endpoint for Interfered {
 }
 
 /// What is done to a stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Tampering {
     Cut(u64),
     Endless,
     Fails,
-    Killed(u64),
+    Killed(u64, String),
 }
 
 /// Puts a second pipe behind that of a stream, and a task in between.
@@ -174,7 +176,7 @@ fn tampered(stream: SendStream, tampering: Tampering) -> io::Result<SendStream> 
     };
     let (reader, writer) = rustix::pipe::pipe()?;
     let writer = pipe::Sender::from_owned_fd(writer)?;
-    let task = tokio::spawn(relay(source, writer, tampering));
+    let task = tokio::spawn(relay(source, writer, tampering.clone()));
     let mut tampered = SendStream::local(reader, Box::new(Tampered { task, tampering }))?;
     tampered.limits = stream.limits;
     Ok(tampered)
@@ -189,7 +191,9 @@ async fn relay(
         Tampering::Cut(length) => pass(&mut source, &mut target, length).await,
         Tampering::Fails => pass(&mut source, &mut target, u64::MAX).await,
         Tampering::Endless => endless(&mut target).await,
-        Tampering::Killed(after) => killed(&mut source, &mut target, after).await,
+        Tampering::Killed(after, argument) => {
+            killed(&mut source, &mut target, after, &argument).await
+        }
     };
     drop(target);
     match moved {
@@ -231,27 +235,28 @@ async fn killed(
     source: &mut LocalStream,
     target: &mut pipe::Sender,
     after: u64,
+    argument: &str,
 ) -> io::Result<bool> {
     pass(source, target, after).await?;
-    let killed = kill_senders()?;
+    let killed = kill_senders(argument)?;
     if killed != 1 {
         return Err(io::Error::other(format!("{killed} zfs sends were running")));
     }
     pass(source, target, u64::MAX).await
 }
 
-/// Kills what runs `zfs send`, and says how many there were.
-fn kill_senders() -> io::Result<usize> {
+/// Kills what runs `zfs send` with such an argument, and says how many there were.
+fn kill_senders(argument: &str) -> io::Result<usize> {
     let mut killed = 0;
-    for process in senders()? {
+    for process in senders(argument)? {
         rustix::process::kill_process(process, rustix::process::Signal::KILL)?;
         killed += 1;
     }
     Ok(killed)
 }
 
-/// What runs `zfs send`, and has not been waited for.
-pub(crate) fn senders() -> io::Result<Vec<rustix::process::Pid>> {
+/// What runs `zfs send` with an argument that has this text.
+pub(crate) fn senders(argument: &str) -> io::Result<Vec<rustix::process::Pid>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let path = entry?.path();
@@ -263,7 +268,9 @@ pub(crate) fn senders() -> io::Result<Vec<rustix::process::Pid>> {
         // It may be gone by now; then it is not one.
         let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
         let words: Vec<_> = line.split(|byte| *byte == 0).collect();
-        if words[0].ends_with(b"zfs") && words.get(1) == Some(&&b"send"[..]) {
+        let is_send = words[0].ends_with(b"zfs") && words.get(1) == Some(&&b"send"[..]);
+        let line = String::from_utf8_lossy(&line);
+        if is_send && line.contains(argument) {
             found.push(process);
         }
     }

@@ -3,13 +3,17 @@
 //! own in a pool of its backend, and leaves them behind: the guest ends with the program. It makes pools, so it runs only where the
 //! guest harness puts it; `cargo vm test platform_tests` runs it.
 //!
-//! `platform [--backend native|cli] [FILTER]` prints a line for each case, and its exit status says whether all have passed.
+//! `platform [--backend native|cli] [--at-once N] [FILTER]` prints a line for each case, and its exit status says whether all have passed.
 
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use case::Case;
 use pool::Pool;
@@ -43,6 +47,9 @@ impl Scenario {
 /// Nothing here takes a tenth of it, even under emulation: what takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// Cases that run at the same time: what they wait for is mostly transaction groups, which they share.
+const AT_ONCE: usize = 6;
+
 fn main() -> ExitCode {
     let in_guest = std::env::current_exe().is_ok_and(|path| path.starts_with("/put"));
     if !in_guest {
@@ -62,48 +69,83 @@ fn main() -> ExitCode {
     }
 }
 
+/// A case to run.
+struct Job {
+    backend: &'static str,
+    pool: Arc<Pool>,
+    index: usize,
+    scenario: &'static Scenario,
+}
+
+/// Runs what was asked for; gives the names of what has failed.
 fn run() -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
     let mut backends = vec!["native", "cli"];
+    let mut at_once = AT_ONCE;
     let mut filter = String::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        if argument == "--backend" {
-            let wanted = arguments.next().ok_or("--backend needs a value")?;
-            backends.retain(|backend| *backend == wanted);
-        } else {
-            filter = argument;
+        match argument.as_str() {
+            "--backend" => {
+                let wanted = arguments.next().ok_or("--backend needs a value")?;
+                backends.retain(|backend| *backend == wanted);
+            }
+            "--at-once" => {
+                at_once = arguments.next().ok_or("--at-once needs a value")?.parse()?;
+            }
+            _ => filter = argument,
         }
     }
+    let scenarios: Vec<_> = cases::all()
+        .filter(|it| it.name.contains(&filter))
+        .collect();
+    let mut jobs = Vec::new();
+    for backend in backends {
+        let pool = Arc::new(Pool::make(backend, scenarios.len())?);
+        jobs.extend(scenarios.iter().enumerate().map(|(index, scenario)| Job {
+            backend,
+            pool: Arc::clone(&pool),
+            index,
+            scenario,
+        }));
+    }
+    // Cases ask ZFS themselves, and that blocks: each has a thread, and the endpoints have theirs.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(2 * at_once + 2)
         .enable_all()
         .build()?;
-    let (mut passed, mut failed) = (0, Vec::new());
-    for backend in backends {
-        let scenarios: Vec<_> = cases::all()
-            .filter(|it| it.name.contains(&filter))
-            .collect();
-        let pool = Pool::make(backend, scenarios.len())?;
-        for (index, scenario) in scenarios.iter().enumerate() {
+    Ok(runtime.block_on(run_all(jobs, at_once)))
+}
+
+async fn run_all(jobs: Vec<Job>, at_once: usize) -> Vec<String> {
+    let slots = Arc::new(Semaphore::new(at_once));
+    let mut running = JoinSet::new();
+    for job in jobs {
+        let slots = Arc::clone(&slots);
+        running.spawn(async move {
+            let _slot = slots.acquire_owned().await.expect("nobody closes it");
             let start = Instant::now();
-            let case = pool.case(index)?;
-            let outcome = runtime.block_on(outcome(scenario, case));
+            let outcome = match job.pool.case(job.index) {
+                Ok(case) => outcome(job.scenario, case).await,
+                Err(error) => Err(error.to_string()),
+            };
+            let name = format!("{} {}", job.backend, job.scenario.name);
             let seconds = start.elapsed().as_secs_f32();
-            let name = scenario.name;
-            match outcome {
-                Ok(()) => {
-                    passed += 1;
-                    println!("{backend} {name} ... ok ({seconds:.1} s)");
-                }
-                Err(reason) => {
-                    failed.push(format!("{backend} {name}"));
-                    println!("{backend} {name} ... FAILED ({seconds:.1} s): {reason}");
-                }
+            match &outcome {
+                Ok(()) => println!("{name} ... ok ({seconds:.1} s)"),
+                Err(reason) => println!("{name} ... FAILED ({seconds:.1} s): {reason}"),
             }
+            outcome.map_err(|_| name)
+        });
+    }
+    let (mut passed, mut failed) = (0, Vec::new());
+    while let Some(ended) = running.join_next().await {
+        match ended.expect("what cases panic is caught") {
+            Ok(()) => passed += 1,
+            Err(name) => failed.push(name),
         }
     }
     println!("{passed} passed, {} failed", failed.len());
-    Ok(failed)
+    failed
 }
 
 /// Runs a case in a task of its own, so that a claim that does not hold ends that case only.

@@ -33,7 +33,7 @@ impl Pool {
         let name = format!("pt-{backend}");
         shell(&format!(
             "set -e; mkdir -p {FOLDER}; head -c 32 /dev/urandom >{KEY}; truncate -s 2G {FOLDER}/{name}.img; \
-             zpool create -O mountpoint=legacy -O compression=off {name} {FOLDER}/{name}.img"
+             zpool create -O mountpoint=legacy -O compression=off -O recordsize=16K {name} {FOLDER}/{name}.img"
         ))?;
         let open = |backend| {
             Ok::<_, Box<dyn Error + Send + Sync>>(

@@ -117,6 +117,7 @@ impl Replication {
     pub(crate) fn sender(&self, case: &Case) -> Result<Sender> {
         let settings = sender::Settings {
             job: JobId::new(self.sender_job)?,
+            fallback_job: None,
             filesystems: FilesystemFilter::new(
                 self.filesystems
                     .iter()

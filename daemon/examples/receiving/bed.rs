@@ -58,12 +58,10 @@ impl Bed {
         self.backend == "native"
     }
 
-    /// The root of a case, made anew: `dst/CASE`.
+    /// The root of a case.
     pub(crate) fn root(&self, case: &str) -> String {
-        let root = format!("dst/{case}");
-        sh(&format!(
-            "zfs destroy -r {root} 2>/dev/null || true; zfs create -o mountpoint=none {root}"
-        ));
+        let root = format!("dst/{}-{case}", self.backend);
+        sh(&format!("zfs create -o mountpoint=none {root}"));
         root
     }
 
@@ -115,6 +113,15 @@ pub(crate) fn sh(script: &str) -> String {
 
 pub(crate) fn get(property: &str, dataset: &str) -> String {
     sh(&format!("zfs get -Hp -o value {property} '{dataset}'"))
+}
+
+/// Destroys a dataset with everything below it, held or not.
+pub(crate) fn destroy(dataset: &str) {
+    sh(&format!(
+        "for snapshot in $(zfs list -H -o name -t snapshot -r {dataset}); do \
+             for tag in $(zfs holds -H $snapshot | cut -f2); do zfs release $tag $snapshot; done; \
+         done; zfs destroy -r {dataset}"
+    ));
 }
 
 /// The tags on a snapshot.

@@ -325,7 +325,7 @@ fn in_guest_with_zrepl(
         files,
         ..Options::default()
     };
-    let loader = Loader::for_image(bench.host.image(bench.version)?);
+    let loader = Loader::for_image(&bench.host.image(bench.version)?);
     bench.in_guest(&options, |guest| {
         let zrepl = Zrepl {
             guest,

@@ -123,7 +123,7 @@ async fn killed_send(mut case: Case) -> Verdict {
     case.set_up("+ sender\nW sender 4096\n+ sender@1")?;
     let there = case.received("sender");
     let replication = Replication::of_sender(&case);
-    let killed = Interference::SendKilled(512 << 10);
+    let killed = Interference::SendKilled(512 << 10, case.full("sender@1"));
     let run = replication.clone().interfere(killed).run(&mut case).await?;
     run.filesystem("sender")
         .assert_step_error(&case.full("sender@1"));

@@ -40,7 +40,8 @@ fn start(case: &Case, kib: u64) -> Result<SendStream, Box<dyn std::error::Error 
 
 /// Nothing is left of the send: no process, and nothing that keeps the snapshot.
 fn assert_over(case: &Case) {
-    assert_eq!(senders().expect("/proc"), [], "zfs send is still there");
+    let senders = senders(case.root()).expect("/proc is there");
+    assert_eq!(senders, [], "zfs send is still there");
     case.set_up("- sender@1").expect("nobody uses it");
 }
 

@@ -1,0 +1,34 @@
+//! `zrepl daemon` on real pools: what is replicated, what is left behind, and what happens when something dies.
+
+mod bad_input;
+mod kills;
+mod state;
+mod table;
+
+pub(super) use bad_input::bad_input;
+pub(super) use kills::replication_survives_kills;
+pub(super) use table::{replication_between_releases, replication_table};
+
+use anyhow::Result;
+
+use super::Bench;
+use crate::daemon;
+use crate::guest::Guest;
+use crate::machine::Options;
+use crate::shipping::Loader;
+
+/// A guest with zrepl in it; `steps` gets its command line.
+fn in_guest_with_zrepl(
+    bench: &Bench<'_>,
+    mut files: Vec<(String, Vec<u8>)>,
+    steps: impl FnOnce(&Guest, &str) -> Result<()>,
+) -> Result<()> {
+    files.push(daemon::program("guest")?);
+    let options = Options {
+        files,
+        ..Options::default()
+    };
+    let loader = Loader::for_image(&bench.host.image(bench.version)?);
+    let line = loader.command(daemon::PROGRAM).join(" ");
+    bench.in_guest(&options, |guest| steps(guest, &line))
+}
