@@ -363,7 +363,7 @@ pub(crate) fn documented() -> clap::Command {
 const SURPLUS: &str = "surplus words";
 
 /// The same commands, taking what zrepl 0.7.0 took. A command with a positional argument of its own that it cannot do
-/// without is strict there too.
+/// without, or which takes any number, is strict there too.
 fn lenient(command: clap::Command) -> clap::Command {
     if command.has_subcommands() {
         return command.mut_subcommands(|below| {
@@ -372,7 +372,14 @@ fn lenient(command: clap::Command) -> clap::Command {
             below.allow_external_subcommands(is_group)
         });
     }
-    if command.get_positionals().any(clap::Arg::is_required_set) {
+    let takes_many = |argument: &clap::Arg| {
+        let count = argument.get_num_args();
+        count.is_some_and(|count| count.max_values() > 1)
+    };
+    if command
+        .get_positionals()
+        .any(|argument| argument.is_required_set() || takes_many(argument))
+    {
         return command;
     }
     command.arg(

@@ -86,7 +86,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
 fn open_zfs() -> anyhow::Result<LocalZfs> {
     let value = std::env::var(zfs_backend::VARIABLE).ok();
     let choice = zfs_backend::Choice::parse(value.as_deref())?;
-    let opened = zfs_backend::open(choice).context("cannot open ZFS")?;
+    let opened = zfs_backend::open(choice)?;
     if let Some(reason) = &opened.fallback {
         tracing::warn!(
             reason = %causes::chain(&**reason),

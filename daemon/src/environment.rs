@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::go_duration::GoDuration;
@@ -85,15 +84,14 @@ pub fn replication_settings(
 ) -> Result<(), EnvironmentError> {
     set(variables, RECONNECT, &mut settings.reconnect_limit)?;
     set(variables, STALL, &mut settings.stall_limit)?;
-    settings.max_attempts = max_attempts(variables)?;
+    if let Some(number) = max_attempts(variables)? {
+        settings.max_attempts = number;
+    }
     Ok(())
 }
 
-/// How many attempts a replication has.
-pub fn max_attempts(variables: Variables<'_>) -> Result<NonZeroU32, EnvironmentError> {
-    let number = |text: &str| FromStr::from_str(text).ok();
-    let found = read(variables, MAX_ATTEMPTS, A_NUMBER, number)?;
-    Ok(found.unwrap_or(DEFAULT_MAX_ATTEMPTS))
+fn max_attempts(variables: Variables<'_>) -> Result<Option<NonZeroU32>, EnvironmentError> {
+    read(variables, MAX_ATTEMPTS, A_NUMBER, |text| text.parse().ok())
 }
 
 /// How long a client of the control socket may take to say what it wants, and to read the answer.
@@ -109,32 +107,37 @@ pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentErr
     let client = client_settings(variables)?;
     let server = server_settings(variables, "")?;
     let (read, write) = control_limits(variables)?;
+    let mut stall = driver::DEFAULT_STALL_LIMIT;
+    set(variables, STALL, &mut stall)?;
+    let attempts = max_attempts(variables)?.unwrap_or(DEFAULT_MAX_ATTEMPTS);
     let durations = [
         (CONTROL_READ, read),
         (CONTROL_WRITE, write),
         (RECONNECT, client.connectivity.limit),
+        (STALL, stall),
         (CLIENT_HANDSHAKE, client.handshake.banner_limit),
         (PING_PAUSE, client.connectivity.pause),
         (SERVER_HANDSHAKE, server.handshake.banner_limit),
         (LABEL, server.handshake.label_limit),
     ];
-    let mut settings: Vec<Setting> = durations
-        .into_iter()
-        .map(|(variable, duration)| {
-            let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-            Setting {
-                var: variable.to_owned(),
-                value: GoDuration::from_nanoseconds(nanoseconds).to_string(),
-                value_go_type: "time.Duration".to_owned(),
-            }
-        })
-        .collect();
-    settings.push(Setting {
+    let duration = |(variable, duration): (&str, Duration)| {
+        let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Setting {
+            var: variable.to_owned(),
+            value: GoDuration::from_nanoseconds(nanoseconds).to_string(),
+            value_go_type: "time.Duration".to_owned(),
+        }
+    };
+    let attempts = Setting {
         var: MAX_ATTEMPTS.to_owned(),
-        value: max_attempts(variables)?.to_string(),
+        value: attempts.to_string(),
         value_go_type: "int".to_owned(),
-    });
-    Ok(settings)
+    };
+    Ok(durations
+        .into_iter()
+        .map(duration)
+        .chain([attempts])
+        .collect())
 }
 
 fn set(
@@ -177,7 +180,25 @@ fn read<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::transfer::{ConflictResolution, Replication};
+    use crate::config::transfer::{
+        ConflictResolution, Guarantee, InitialReplication, Protection, Replication,
+        ReplicationConcurrency,
+    };
+    use crate::config::value::integer::Concurrency;
+
+    const REPLICATION: Replication = Replication {
+        protection: Protection {
+            initial: Guarantee::Resumability,
+            incremental: Guarantee::Resumability,
+        },
+        concurrency: ReplicationConcurrency {
+            steps: Concurrency::ONE,
+            size_estimates: Concurrency::FOUR,
+        },
+    };
+    const CONFLICTS: ConflictResolution = ConflictResolution {
+        initial_replication: InitialReplication::Fail,
+    };
 
     fn one(variable: &'static str, value: &'static str) -> impl Fn(&str) -> Option<OsString> {
         move |asked| (asked == variable).then(|| value.into())
@@ -217,13 +238,44 @@ mod tests {
     }
 
     #[test]
+    fn the_status_shows_what_holds_as_go_prints_it() {
+        let shown = |variables: Variables<'_>, name: &str| {
+            let settings = settings(variables).expect("nothing wrong");
+            let found = settings.into_iter().find(|setting| setting.var == name);
+            found.map(|setting| (setting.value, setting.value_go_type))
+        };
+        let duration = |text: &str| Some((text.to_owned(), "time.Duration".to_owned()));
+        assert_eq!(shown(&|_| None, RECONNECT), duration("10m0s"));
+        assert_eq!(shown(&one(LABEL, "1500ms"), LABEL), duration("1.5s"));
+        assert_eq!(
+            shown(&one(CONTROL_WRITE, "2s"), CONTROL_WRITE),
+            duration("2s")
+        );
+        assert_eq!(
+            shown(&one(CONTROL_WRITE, "2s"), CONTROL_READ),
+            duration("1s")
+        );
+        assert_eq!(
+            shown(&one(MAX_ATTEMPTS, "5"), MAX_ATTEMPTS),
+            Some(("5".to_owned(), "int".to_owned()))
+        );
+    }
+
+    #[test]
+    fn replication_is_as_configured() {
+        let settings = driver::Settings::new(&REPLICATION, &CONFLICTS, None);
+        assert_eq!(settings.steps.get(), 1);
+        assert_eq!(settings.size_estimates.get(), 4);
+        assert_eq!(
+            settings.policy.initial_replication,
+            InitialReplication::Fail
+        );
+    }
+
+    #[test]
     fn replication_has_three_variables_of_its_own() {
         let changed = |variable, value| {
-            let mut settings = driver::Settings::new(
-                &Replication::default(),
-                &ConflictResolution::default(),
-                None,
-            );
+            let mut settings = driver::Settings::new(&REPLICATION, &CONFLICTS, None);
             let result = replication_settings(&one(variable, value), &mut settings);
             let driver::Settings {
                 max_attempts,

@@ -1,6 +1,5 @@
 //! From the configuration to jobs that can be started.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tracing::Span;
@@ -16,7 +15,6 @@ use crate::config::connection::{Connect, Serve};
 use crate::config::job::{JobConfig, PullInterval, PullJob, PushJob, SinkJob, SourceJob};
 use crate::config::snapshotting::Snapshotting;
 use crate::config::transfer::{self, ConflictResolution, SendOptions};
-use crate::config::value::integer::Concurrency;
 use crate::endpoint::access::ReceiveRoot;
 use crate::endpoint::local_zfs::LocalZfs;
 use crate::endpoint::mark::JobId;
@@ -25,9 +23,7 @@ use crate::endpoint::sender::{self, Sender};
 use crate::environment::{self, EnvironmentError, Variables};
 use crate::name::JobName;
 use crate::replication::driver::{self, Memory};
-use crate::replication::plan::Policy;
 use crate::replication::resume::StreamPolicy;
-use crate::replication::step;
 use crate::rpc::handshake;
 use crate::rpc::metrics::Metrics;
 use crate::transport::{self, Shared, TransportError};
@@ -223,22 +219,9 @@ impl<'a> Builder<'a> {
         conflicts: &ConflictResolution,
         stream: Option<StreamPolicy>,
     ) -> Result<driver::Settings, BuildError> {
-        let variables = self.environment.variables;
-        let number = |concurrency: Concurrency| {
-            NonZeroUsize::new(concurrency.number()).unwrap_or(NonZeroUsize::MIN)
-        };
-        Ok(driver::Settings {
-            policy: Policy {
-                initial_replication: conflicts.initial_replication,
-                stream,
-            },
-            protection: step::protection(&replication.protection),
-            steps: number(replication.concurrency.steps),
-            size_estimates: number(replication.concurrency.size_estimates),
-            max_attempts: environment::max_attempts(variables)?,
-            reconnect_limit: environment::client_settings(variables)?.connectivity.limit,
-            stall_limit: std::time::Duration::from_secs(30 * 60),
-        })
+        let mut settings = driver::Settings::new(replication, conflicts, stream);
+        environment::replication_settings(self.environment.variables, &mut settings)?;
+        Ok(settings)
     }
 
     fn sink(&self, job: &SinkJob) -> Result<Passive, BuildError> {

@@ -15,6 +15,7 @@ use super::signals::Signals;
 use crate::endpoint::Endpoint;
 use crate::endpoint::receiver::Receiver;
 use crate::replication::driver::{self, Ending, Memory, Sides};
+use crate::replication::report::Report;
 use crate::rpc::client::{self, RemoteEndpoint};
 use crate::transport::Connect;
 
@@ -73,7 +74,7 @@ impl Invoke for Replication {
         let ending = driver::run(&sides, &self.driver, &mut self.memory, &report, stop).await;
         // Says goodbye to the other side.
         drop(sides);
-        summarize(ending, begun.elapsed());
+        summarize(ending, &report.now(), begun.elapsed());
     }
 
     async fn settle(&mut self) {
@@ -83,24 +84,73 @@ impl Invoke for Replication {
     }
 }
 
-/// What came of it. What failed in particular has been logged where it failed.
-fn summarize(ending: Ending, took: Duration) {
+/// One line about all of it. What failed in particular has been logged where it failed.
+fn summarize(ending: Ending, report: &Report, took: Duration) {
     let duration_s = took.as_secs_f64();
-    match ending {
-        Ending {
-            is_cancelled: true, ..
-        } => tracing::warn!(duration_s, "replication was cancelled"),
-        Ending {
-            failed_filesystems: Some(0),
-            ..
-        } => tracing::info!(duration_s, "replication finished"),
-        Ending {
-            failed_filesystems: Some(failed),
-            ..
-        } => tracing::error!(duration_s, failed, "replication finished with errors"),
-        Ending {
-            failed_filesystems: None,
-            ..
-        } => tracing::error!(duration_s, "replication failed"),
+    let Done { steps, bytes } = done(report);
+    let filesystems = report
+        .attempts
+        .last()
+        .map_or(0, |attempt| attempt.filesystems.len());
+    let attempts = report.attempts.len();
+    let failed = ending.failed_filesystems;
+    if ending.is_cancelled {
+        tracing::warn!(
+            filesystems,
+            steps,
+            bytes,
+            duration_s,
+            "replication was cancelled"
+        );
+        return;
     }
+    match failed {
+        Some(0) => {
+            tracing::info!(
+                filesystems,
+                steps,
+                bytes,
+                attempts,
+                duration_s,
+                "replication finished"
+            );
+        }
+        Some(failed) => {
+            tracing::error!(
+                failed,
+                filesystems,
+                steps,
+                bytes,
+                attempts,
+                duration_s,
+                "replication finished with errors"
+            );
+        }
+        None => tracing::error!(attempts, duration_s, "replication failed"),
+    }
+}
+
+/// What was achieved in all attempts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Done {
+    /// Steps that were completed.
+    steps: usize,
+    /// Bytes that were moved, those of failed steps included.
+    bytes: u64,
+}
+
+fn done(report: &Report) -> Done {
+    let filesystems = report
+        .attempts
+        .iter()
+        .flat_map(|attempt| &attempt.filesystems);
+    filesystems.fold(Done { steps: 0, bytes: 0 }, |done, filesystem| {
+        let steps = filesystem.steps.iter();
+        Done {
+            steps: done.steps + filesystem.current_step.min(filesystem.steps.len()),
+            bytes: steps.fold(done.bytes, |bytes, step| {
+                bytes.saturating_add(step.info.bytes_replicated)
+            }),
+        }
+    })
 }
