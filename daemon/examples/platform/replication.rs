@@ -163,7 +163,8 @@ impl Replication {
             size_estimates: NonZeroUsize::MIN,
             max_attempts: NonZeroU32::new(self.attempts).ok_or("no attempt")?,
             reconnect_limit: Duration::from_secs(30),
-            stall_limit: Duration::from_secs(60),
+            // Emulated, making many parents takes its time.
+            stall_limit: Duration::from_secs(30 * 60),
         };
         let report = LiveReport::default();
         let stop = CancellationToken::new();

@@ -77,6 +77,8 @@ async fn accepted(mut case: Case, is_encrypted: bool, options: &'static str) -> 
             }
             assert_eq!(filesystem.state, "step-error", "{filesystem:?}");
             assert!(case.token(&there).is_some(), "nothing to resume");
+            let said = filesystem.error().matches("the stream ended early").count();
+            assert_eq!(said, 1, "{}", filesystem.error());
         }
         assert_eq!(
             case.guid(&format!("{there}@{number}")),
