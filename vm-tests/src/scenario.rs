@@ -131,6 +131,11 @@ pub(crate) const ALL: &[Scenario] = &[
         everywhere: false,
         run: Run::Alone(replication::bad_input),
     },
+    Scenario {
+        name: "platform_tests",
+        everywhere: false,
+        run: Run::Alone(example::platform_tests),
+    },
 ];
 
 /// What scenarios of one version work with.
