@@ -731,15 +731,6 @@ impl Zfs for FakeZfs {
         })
     }
 
-    /// Only zfs(8) knows packages, and there is none.
-    fn receive_package(&self, package: &PackageArgs) -> Result<ReceiveStream> {
-        Err(ZfsError::new(
-            Operation::Receive,
-            package.snapshot.as_str(),
-            Reason::Process,
-        ))
-    }
-
     fn receive(&self, receive: &ReceiveArgs) -> Result<ReceiveStream> {
         let force = if receive.force { "-F " } else { "" };
         self.called(format!("receive {force}{}", receive.snapshot));
