@@ -81,7 +81,8 @@ const DONE: Ending = Ending {
 #[tokio::test(start_paused = true)]
 async fn everything_arrives_and_the_sender_is_told() {
     let world = World::new(&["p:1,4", "p/a:2,5", "p/b:3"]).received("p/b", &[3]);
-    let ran = replicate(&world, &settings()).await;
+    let mut memory = Memory::default();
+    let ran = replicate_again(&world, &settings(), &mut memory).await;
     assert_eq!(ran.ending, DONE);
     assert_eq!(ran.attempts(), [AttemptState::Done]);
     assert_eq!(
@@ -113,7 +114,7 @@ async fn everything_arrives_and_the_sender_is_told() {
 
     // Nothing is left to do.
     let before = world.log().len();
-    let ran = replicate(&world, &settings()).await;
+    let ran = replicate_again(&world, &settings(), &mut memory).await;
     assert_eq!((ran.ending, ran.lasted), (DONE, Duration::ZERO));
     assert_eq!(world.log().len(), before);
 }
@@ -151,6 +152,7 @@ async fn an_interrupted_step_is_transferred_by_the_second_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn no_failure_hides_or_stops_another() {
+    use FilesystemState as S;
     let world = World::new(&["plan:1", "step:2", "temporary:3", "well:4"])
         .received("plan", &[9])
         .faults(Op::Receive, "step", How::Permanent, 9)
@@ -164,7 +166,6 @@ async fn no_failure_hides_or_stops_another() {
         let state = |it: &Filesystem| (it.info.name.clone(), it.state);
         listed.iter().map(state).collect::<Vec<_>>()
     };
-    use FilesystemState as S;
     let of = |temporary| {
         [
             ("no//name", S::PlanningError),
@@ -290,17 +291,20 @@ async fn attempts_are_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_does_not_chase_snapshots_that_are_taken_while_it_lasts() {
-    let world = World::new(&["p:1,2"]).fault(Op::Midstream, "p", How::Temporary);
-    let during = world.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(3500)).await;
-        during.snapshot("p", 3);
-    });
-    let ran = replicate(&world, &settings()).await;
-    assert_eq!(ran.report.attempts.len(), 2);
-    assert_eq!(world.arrived("p"), [1, 2]);
-    replicate(&world, &settings()).await;
-    assert_eq!(world.arrived("p"), [1, 2, 3]);
+    for (before, during, after) in [("p:1", 2, vec![1]), ("p:1,2", 3, vec![1, 2])] {
+        let world = World::new(&[before]).fault(Op::Midstream, "p", How::Temporary);
+        let later = world.clone();
+        tokio::spawn(async move {
+            // After the first listing, and before the second: each estimate takes a second, and so does the first piece.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            later.snapshot("p", during);
+        });
+        let ran = replicate(&world, &settings()).await;
+        assert_eq!(ran.report.attempts.len(), 2);
+        assert_eq!(world.arrived("p"), after);
+        replicate(&world, &settings()).await;
+        assert_eq!(world.arrived("p"), [after, vec![during]].concat());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -471,6 +475,15 @@ async fn children_wait_for_parents_that_the_receiver_does_not_have() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn children_do_not_wait_for_a_parent_that_cannot_be_planned_but_is_there() {
+    let world = World::new(&["a:1", "a/b:2"]).received("a", &[9]);
+    let ran = replicate(&world, &settings()).await;
+    assert_eq!(ran.filesystem(0, "a").0, FilesystemState::PlanningError);
+    assert_eq!(ran.filesystem(0, "a/b").0, FilesystemState::Done);
+    assert_eq!(world.arrived("a/b"), [2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_limits_of_concurrency_are_used_and_kept() {
     let names: Vec<_> = (1..=9).map(|it| format!("p{it}:1,2,3")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -542,6 +555,33 @@ async fn a_sender_that_missed_an_arrival_is_told_in_the_next_attempt() {
     let ran = replicate_again(&world, &settings(), &mut memory).await;
     assert_eq!(ran.ending, DONE);
     assert_eq!(world.state().cursors["a"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_is_not_told_of_what_is_gone_from_the_receiver() {
+    let world = World::new(&["a:1"]).fault(Op::Complete, "a", How::Permanent);
+    let mut memory = Memory::default();
+    replicate_again(&world, &settings(), &mut memory).await;
+    world.state().receiver.remove("a");
+    let before = world.log().len();
+    replicate_again(&world, &settings(), &mut memory).await;
+    assert_eq!(world.log()[before], "send a @1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_refused_once_is_not_tried_again() {
+    let world = World::new(&["p:1"]).fault(Op::Midstream, "p", How::Permanent);
+    let mut memory = Memory::default();
+    replicate_again(&world, &settings(), &mut memory).await;
+    // It fails before the receiver could give up the partial receive.
+    let world =
+        world
+            .fault(Op::EstimateResumed, "p", How::Permanent)
+            .fault(Op::Send, "p", How::Permanent);
+    replicate_again(&world, &settings(), &mut memory).await;
+    assert!(world.state().receiver["p"].token.is_some());
+    replicate_again(&world, &settings(), &mut memory).await;
+    assert_eq!(world.logged("send "), ["p @1"; 3]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,6 +76,7 @@ fn live(path: &str) -> (LiveReport, Working) {
 
 #[test]
 fn a_live_report_shows_where_the_schedule_is_and_what_counters_say() {
+    use FilesystemState as S;
     let (report, working) = live("p");
     assert_eq!(report.now().attempts[0].state, AttemptState::Planning);
     report.fan_out(working.clone());
@@ -95,7 +96,6 @@ fn a_live_report_shows_where_the_schedule_is_and_what_counters_say() {
         let fan_out = AttemptState::FanOutFilesystems;
         (fan_out, state, blocked_on, step, bytes.to_vec())
     };
-    use FilesystemState as S;
     assert_eq!(shown(), during(S::Planning, BlockedOn::PlanQueue, 0, &[]));
     let Some(Task::Plan(task)) = working.lock().schedule.start() else {
         panic!("a plan");

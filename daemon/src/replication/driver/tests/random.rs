@@ -103,7 +103,7 @@ proptest! {
                     None => std::future::pending().await,
                 }
                 stop_later.cancel();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             let run = run(&sides, &settings, &mut memory, &report, &stop);
             let limit = Duration::from_secs(1_000_000);
