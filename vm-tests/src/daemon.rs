@@ -241,9 +241,17 @@ jobs:
     /// The end of the daemon's log, for failure messages.
     pub(crate) fn log(&self) -> Result<String> {
         let place = self.place();
-        let log = self
-            .guest
-            .run(["tail", "-n", "60", &format!("{place}/log")])?;
+        self.marked(&format!("tail -n 60 {place}/log"))
+    }
+
+    /// The last lines of the log that have this in them.
+    pub(crate) fn log_about(&self, words: &str) -> Result<String> {
+        let place = self.place();
+        self.marked(&format!("grep -F {words} {place}/log | tail -n 30"))
+    }
+
+    fn marked(&self, script: &str) -> Result<String> {
+        let log = self.guest.script(script)?;
         let mut marked = String::new();
         for line in log.text().lines() {
             // Writing to a string does not fail.

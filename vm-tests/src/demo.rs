@@ -246,8 +246,13 @@ fn interrupted_round(pair: &Pair, sender: &Daemon<'_>) -> Result<()> {
     };
     let woken = sender.wake("files")?;
     let run = sender.wait_until(&woken, ROUND_LIMIT, |run| under_way(run).is_some())?;
-    let step = under_way(&run)
-        .with_context(|| format!("there was nothing to cut: {run:?}\n{}", run.problems()))?;
+    let step = under_way(&run).with_context(|| {
+        format!(
+            "there was nothing to cut: {:?}\n{}",
+            run.steps(),
+            run.problems()
+        )
+    })?;
     pair.cut()?;
     let cut = Instant::now();
     println!(

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::in_guest_with_zrepl;
 use super::state::{self, Tree};
@@ -41,7 +41,6 @@ pub(crate) fn replication_survives_kills(bench: &Bench<'_>) -> Result<()> {
         let sender = Daemon::new(guest, program, "sender", &sender_jobs(&trees))?;
         sender.start()?;
         let hosts = Hosts {
-            bench,
             guest,
             sender: &sender,
             receiver: &receiver,
@@ -58,23 +57,28 @@ pub(crate) fn replication_survives_kills(bench: &Bench<'_>) -> Result<()> {
             "without a kill the rounds take {:.1} s and {:.1} s",
             whole[0], whole[1]
         ));
+        let mut failures = String::new();
         for victim in VICTIMS {
             for point in 0..POINTS {
                 let tree = format!("{victim}{point}");
                 for (round, whole) in Round::ALL.into_iter().zip(&whole) {
                     round.snapshot(guest, &tree)?;
                     let after = whole * (f64::from(point) + 0.5) / f64::from(POINTS);
-                    hosts
-                        .kill_and_converge(&tree, victim, after)
-                        .with_context(|| {
-                            format!(
-                                "{victim} killed {after:.1} s into the {} round",
-                                round.name()
-                            )
-                        })?;
+                    let what = format!(
+                        "{:<11} round, {victim:<8} killed after {after:>4.1} s",
+                        round.name()
+                    );
+                    match hosts.kill_and_converge(&tree, victim, after) {
+                        Ok(how) => bench.say(&format!("{what}: {how}")),
+                        Err(error) => {
+                            bench.say(&format!("{what}: FAILED\n{error:#}"));
+                            writeln!(failures, "{what}: {error:#}")?;
+                        }
+                    }
                 }
             }
         }
+        ensure!(failures.is_empty(), "{failures}");
         Ok(())
     })
 }
@@ -161,14 +165,13 @@ fn sender_jobs(trees: &[String]) -> String {
 
 /// Two daemons that could be on two hosts.
 struct Hosts<'a> {
-    bench: &'a Bench<'a>,
     guest: &'a Guest,
     sender: &'a Daemon<'a>,
     receiver: &'a Daemon<'a>,
 }
 
 impl Hosts<'_> {
-    fn kill_and_converge(&self, tree: &str, victim: &str, after: f64) -> Result<()> {
+    fn kill_and_converge(&self, tree: &str, victim: &str, after: f64) -> Result<String> {
         let Self {
             sender, receiver, ..
         } = self;
@@ -184,12 +187,10 @@ impl Hosts<'_> {
         let under_way = (victim == "receiver").then_some(&woken);
         let wakeups = self.converge(tree, under_way)?;
         self.ensure_converged(tree)?;
-        self.bench.say(&format!(
-            "{victim:<8} killed after {after:.1} s, {arrived} snapshots and {partial} partial ones there: \
-             converged {:.1} s later, {wakeups} wake-ups",
+        Ok(format!(
+            "{arrived} snapshots and {partial} partial ones were there; converged {:.1} s later, {wakeups} wake-ups",
             started.elapsed().as_secs_f64()
-        ));
-        Ok(())
+        ))
     }
 
     /// Waits for the run that is under way, if there is one, and wakes the job until a run succeeds. How often it did.
@@ -207,8 +208,8 @@ impl Hosts<'_> {
                     wakeups < MOST_WAKEUPS,
                     "not converged: {}\n{}{}",
                     run.problems(),
-                    self.sender.log()?,
-                    self.receiver.log()?
+                    self.sender.log_about(tree)?,
+                    self.receiver.log_about(tree)?
                 );
             }
             run = Some(self.sender.wait(&self.sender.wake(tree)?, LIMIT)?);
@@ -219,12 +220,7 @@ impl Hosts<'_> {
     fn ensure_converged(&self, tree: &str) -> Result<()> {
         let ours = Tree::read(self.guest, &format!("tank/{tree}"))?;
         let theirs = Tree::read(self.guest, &format!("backup/host/tank/{tree}"))?;
-        state::ensure_converged(&ours, &theirs, &PATHS, tree, "sink").with_context(|| {
-            format!(
-                "{}{}",
-                self.sender.log().unwrap_or_default(),
-                self.receiver.log().unwrap_or_default()
-            )
-        })
+        state::ensure_converged(&ours, &theirs, &PATHS, tree, "sink")
+            .or_else(|error| bail!("{error:#}\n{}", self.sender.log_about(tree)?))
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Slow enough to be cut in the middle of the first round.
-const LIMIT: &str = "bandwidth_limit: {max: 256 KiB, bucket_capacity: 32 KiB}";
+const LIMIT: &str = "bandwidth_limit: {max: 128 KiB, bucket_capacity: 32 KiB}";
 
 const KEEP_ALL: &str = "pruning: {keep_sender: [{type: regex, regex: '.*'}], keep_receiver: [{type: regex, regex: '.*'}]}";
 
