@@ -174,7 +174,8 @@ fn tampered(stream: SendStream, tampering: Tampering) -> io::Result<SendStream> 
     let Source::Local(source) = stream.source else {
         return Err(io::Error::other("not a stream of this process"));
     };
-    let (reader, writer) = rustix::pipe::pipe()?;
+    // A zfs(8) that inherits an end would keep the other from seeing that it is closed.
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let writer = pipe::Sender::from_owned_fd(writer)?;
     let task = tokio::spawn(relay(source, writer, tampering.clone()));
     let mut tampered = SendStream::local(reader, Box::new(Tampered { task, tampering }))?;

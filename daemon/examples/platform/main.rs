@@ -3,7 +3,7 @@
 //! own in a pool of its backend, and leaves them behind: the guest ends with the program. It makes pools, so it runs only where the
 //! guest harness puts it; `cargo vm test platform_tests` runs it.
 //!
-//! `platform [--backend native|cli] [--at-once N] [FILTER]` prints a line for each case, and its exit status says whether all have passed.
+//! `platform [--backend native|cli] [--at-once N] [FILTER,…]` prints a line for each case, and its exit status says whether all have passed.
 
 use std::error::Error;
 use std::future::Future;
@@ -95,9 +95,8 @@ fn run() -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
             _ => filter = argument,
         }
     }
-    let scenarios: Vec<_> = cases::all()
-        .filter(|it| it.name.contains(&filter))
-        .collect();
+    let wanted = |it: &&Scenario| filter.split(',').any(|part| it.name.contains(part));
+    let scenarios: Vec<_> = cases::all().filter(wanted).collect();
     let mut jobs = Vec::new();
     for backend in backends {
         let pool = Arc::new(Pool::make(backend, scenarios.len())?);
