@@ -44,11 +44,11 @@ impl Scenario {
     }
 }
 
-/// Nothing here takes a tenth of it, even under emulation: what takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(180);
+/// Minutes are enough even for an emulated guest on a host that has other things to do: what takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Cases that run at the same time: what they wait for is mostly transaction groups, which they share.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 4;
 
 fn main() -> ExitCode {
     let in_guest = std::env::current_exe().is_ok_and(|path| path.starts_with("/put"));
