@@ -23,6 +23,11 @@ pub(super) fn receiver_on_zfs(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zrepl-daemon", "receiving")
 }
 
+/// The sender: what rounds and steps cost, which marks are there when, encryption, properties, resumed steps, by both ways to ZFS.
+pub(super) fn sender_on_zfs(bench: &Bench<'_>) -> Result<()> {
+    run(bench, "zrepl-daemon", "sending")
+}
+
 /// Send, receive, update, cut, resume and compare by zfs-safe alone.
 pub(super) fn zfs_safe_demo(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zfs-safe", "demo")
