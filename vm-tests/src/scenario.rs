@@ -97,6 +97,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(example::receiver_on_zfs),
     },
     Scenario {
+        name: "sender_on_zfs",
+        everywhere: false,
+        run: Run::Alone(example::sender_on_zfs),
+    },
+    Scenario {
         name: "streams_over_the_wire",
         everywhere: false,
         run: Run::Alone(example::streams_over_the_wire),

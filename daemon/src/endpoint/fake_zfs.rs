@@ -70,7 +70,9 @@ impl FakeZfs {
     /// Datasets, snapshots and bookmarks, made in this order: `p/a`, `p/a@1`, `p/a#1=p/a@1`. Parents need not be named.
     pub(crate) fn with(names: &[&str]) -> Self {
         let zfs = Self::default();
-        names.iter().for_each(|name| zfs.make(name));
+        for name in names {
+            zfs.make(name);
+        }
         zfs
     }
 
@@ -775,14 +777,14 @@ fn told(send: &SendArgs) -> String {
     ];
     let mut text: String = switches.iter().filter(|it| it.0).map(|it| it.1).collect();
     if let Some(base) = &send.base {
-        text += &format!("-i {base} ");
+        text.extend(["-i ", base.as_str(), " "]);
     }
     text + send.snapshot.as_str()
 }
 
 /// The first record of a stream.
 fn begin(name: &str, to: u64, from: Option<u64>) -> [u8; BeginRecord::LEN] {
-    const MAGIC: u64 = 0x0002_F5ba_cbac;
+    const MAGIC: u64 = 0x0002_f5ba_cbac;
     const FILESYSTEM: u32 = 2;
     let mut record = [0; BeginRecord::LEN];
     let mut at = 8;

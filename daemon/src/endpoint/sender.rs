@@ -126,7 +126,7 @@ impl Endpoint for Sender {
         &self,
         _: ListFilesystemReq,
     ) -> Result<ListFilesystemRes, EndpointError> {
-        self.run(|job, zfs| job.list_filesystems(zfs)).await
+        self.run(Job::list_filesystems).await
     }
 
     async fn list_filesystem_versions(

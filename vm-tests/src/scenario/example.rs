@@ -26,6 +26,9 @@ pub(super) fn receiver_on_zfs(bench: &Bench<'_>) -> Result<()> {
 /// What zrepl's platform tests prove of replication, holds, cursors, tokens and encryption, and more, by both ways to ZFS.
 pub(super) fn platform_tests(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zrepl-daemon", "platform")
+/// The sender: what rounds and steps cost, which marks are there when, encryption, properties, resumed steps, by both ways to ZFS.
+pub(super) fn sender_on_zfs(bench: &Bench<'_>) -> Result<()> {
+    run(bench, "zrepl-daemon", "sending")
 }
 
 /// Send, receive, update, cut, resume and compare by zfs-safe alone.

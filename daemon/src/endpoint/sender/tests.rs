@@ -156,8 +156,10 @@ fn options(section: &str) -> SendOptions {
 }
 
 fn text(error: EndpointError) -> String {
-    assert!(matches!(error, EndpointError::Failed(_)), "{error:?}");
-    error.to_string()
+    match error {
+        EndpointError::Failed(text) => text,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Reads a stream to its end and says how long it was.

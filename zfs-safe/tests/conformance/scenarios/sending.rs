@@ -2,8 +2,9 @@
 
 use std::io::{self, Read};
 
-use zfs_safe::begin_record::BeginRecord;
+use zfs_safe::begin_record::{BeginRecord, BeginRecordError};
 use zfs_safe::error::ZfsError;
+use zfs_safe::resume_token::ResumeToken;
 use zfs_safe::stream::StreamError;
 use zfs_safe::zfs::SendFlags;
 
@@ -23,6 +24,7 @@ pub(super) const LIST: &[Scenario] = &[
     Scenario::new("send_a_volume", send_a_volume),
     Scenario::new("send_flags", send_flags),
     Scenario::new("send_raw_encrypted", send_raw_encrypted),
+    Scenario::new("send_properties", send_properties),
     Scenario::new("send_failures", send_failures),
     Scenario::new("send_cut_by_its_reader", send_cut_by_its_reader),
     Scenario::new("send_progress", send_progress),
@@ -191,6 +193,51 @@ fn send_raw_encrypted(bed: &mut Bed) -> Verdict {
     let reason = zfs_error(result).expect_err("refused");
     bed.saw("raw onto plain", reason.operation);
     assert!(bed.zfs.exists(&entity("conf/plain@x")).expect("answers"));
+    Ok(())
+}
+
+/// Properties make a package, which zfs(8) makes for both; estimates and resumed streams are without.
+fn send_properties(bed: &mut Bed) -> Verdict {
+    source(bed);
+    sh(
+        "zfs set u:x=1 conf/src; echo new > /tmp/conf-src/new; zfs snapshot conf/src@2; zfs bookmark conf/src@1 conf/src#1",
+    );
+    let properties = SendFlags {
+        properties: true,
+        ..SendFlags::default()
+    };
+    let backup = SendFlags {
+        backup: true,
+        ..SendFlags::default()
+    };
+    let step = incremental("conf/src@1", "conf/src@2");
+    for args in [
+        flags(full("conf/src@1"), properties),
+        flags(full("conf/src@1"), backup),
+        flags(step.clone(), properties),
+    ] {
+        let package = stream(bed, &args);
+        let first = BeginRecord::read(&mut &package[..]);
+        assert!(
+            matches!(first, Err(BeginRecordError::Compound { .. })),
+            "{first:?} of {args:?}"
+        );
+    }
+    let from_bookmark = flags(incremental("conf/src#1", "conf/src@2"), properties);
+    let result = bytes_of(bed, &from_bookmark).map(|bytes| bytes.len());
+    fails(bed, "from a bookmark", result, "Process");
+    // Of these, zfs(8) runs for the native implementation none.
+    bed.meant_processes = 1 + 3 + 1;
+    let estimate = |args| bed.zfs.estimate(&args).expect("estimates");
+    assert_eq!(estimate(flags(step.clone(), properties)), estimate(step));
+    let whole = stream(bed, &full("conf/src@1"));
+    std::fs::write("/tmp/conf-half", &whole[..whole.len() / 2]).expect("writes");
+    sh("zfs receive -s conf/cut < /tmp/conf-half 2>/dev/null && exit 1 || true");
+    let token = sh("zfs get -H -o value receive_resume_token conf/cut");
+    let mut rest = flags(full("conf/src@1"), properties);
+    rest.resume = Some(ResumeToken::decode(&token).expect("decodes"));
+    let rest = stream(bed, &rest);
+    assert!(BeginRecord::read(&mut &rest[..]).is_ok_and(|first| first.is_resuming()));
     Ok(())
 }
 

@@ -255,7 +255,7 @@ async fn what_is_wrong_with_a_step_is_said_as_zrepl_says_it() {
     let real = bed.zfs.guid("p/a@1");
     let guid = format!("`GUID` field does not match real dataset's GUID: '{real}' != '7'");
     let secret = bed.token(Some("@1"), "@2", |token| {
-        "q/x@2".clone_into(&mut token.to_name)
+        "q/x@2".clone_into(&mut token.to_name);
     });
     let cases = [
         (to(None), "`To` must not be nil".to_owned()),
