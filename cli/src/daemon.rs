@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -77,8 +78,8 @@ fn serve(config: &Config) -> anyhow::Result<()> {
         service::run(config, &environment, stop).await?;
         anyhow::Ok(())
     });
-    // Calls to ZFS cannot be cancelled. Those that have not ended by now would only keep the process from ending.
-    runtime.shutdown_background();
+    // Drops what is left of tasks. Calls to ZFS cannot be cancelled; those that last would only keep the process from ending.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     ssh::wait_for_ended();
     result
 }

@@ -146,14 +146,69 @@ fn the_configuration_file_may_be_named_before_and_after_the_command() {
 }
 
 #[test]
+fn the_daemon_prints_mistakes_as_configcheck_does() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("zrepl.yml");
+    std::fs::write(&path, "jobs:\n- type: push\n  name: p\n- 1\n").expect("writable");
+    let config = path.to_str().expect("text");
+    let daemon = zrepl(&["--config", config, "daemon"]);
+    let configcheck = zrepl(&["--config", config, "configcheck"]);
+    assert_eq!(daemon.status, Some(1), "{daemon:?}");
+    assert_eq!(daemon.out, "");
+    assert!(daemon.err.lines().count() > 3, "{daemon:?}");
+    assert_eq!(daemon.err, configcheck.err);
+}
+
+#[test]
+fn without_a_daemon_signal_and_status_say_where_they_looked() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("zrepl.yml");
+    let socket = directory.path().join("control");
+    let text = format!(
+        "global: {{control: {{sockpath: {}}}}}\njobs: []\n",
+        socket.display()
+    );
+    std::fs::write(&path, text).expect("writable");
+    let config = path.to_str().expect("text");
+    for words in [
+        &["signal", "wakeup", "j"][..],
+        &["status", "--mode", "raw"],
+        &["status", "--mode=raw", "--job", "j", "-d", "2s"],
+    ] {
+        let ran = zrepl(&[words, &["--config", config]].concat());
+        assert_eq!((ran.status, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+        let expected = format!(
+            "cannot connect to the zrepl daemon at {}: ",
+            socket.display()
+        );
+        assert!(ran.err.contains(&expected), "{ran:?}");
+    }
+    let ran = zrepl(&["status", "--mode", "pretty", "--config", config]);
+    assert_eq!(ran.status, Some(1));
+    assert!(
+        ran.err
+            .starts_with("error: invalid value \"pretty\": must be one of one of "),
+        "{ran:?}"
+    );
+    for words in [&["signal"][..], &["signal", "wakeup"]] {
+        let ran = zrepl(&[words, &["--config", config]].concat());
+        assert_eq!(ran.status, Some(1));
+        assert_eq!(ran.err, "Expected 2 arguments: [wakeup|reset] JOB\n");
+    }
+}
+
+#[test]
 fn commands_that_need_a_configuration_say_so() {
     for words in [
         &["configcheck"][..],
+        &["daemon"],
+        &["signal", "wakeup", "j"],
+        &["status", "--mode", "raw"],
         &["test", "filesystems", "--job", "j", "--input", "tank"],
     ] {
         let ran = zrepl(&[words, &["--config", "/nonexistent/x.yml"]].concat());
         assert_eq!((ran.status, ran.out.as_str()), (Some(1), ""), "{ran:?}");
-        // `configcheck` has a line for each mistake before it.
+        // `configcheck` and `daemon` have a line for each mistake before it.
         let says = |line: &str| line.starts_with("could not parse config: ");
         assert!(ran.err.lines().any(says), "{ran:?}");
         assert!(ran.err.contains("/nonexistent/x.yml"), "{ran:?}");

@@ -5,6 +5,8 @@
 
 pub mod access;
 pub mod destroy;
+#[cfg(test)]
+pub(crate) mod fake_zfs;
 pub mod listing;
 pub mod local_zfs;
 pub mod mark;

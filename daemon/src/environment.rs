@@ -84,13 +84,14 @@ pub fn replication_settings(
 ) -> Result<(), EnvironmentError> {
     set(variables, RECONNECT, &mut settings.reconnect_limit)?;
     set(variables, STALL, &mut settings.stall_limit)?;
-    settings.max_attempts = max_attempts(variables)?;
+    if let Some(number) = max_attempts(variables)? {
+        settings.max_attempts = number;
+    }
     Ok(())
 }
 
-fn max_attempts(variables: Variables<'_>) -> Result<NonZeroU32, EnvironmentError> {
-    let found = read(variables, MAX_ATTEMPTS, A_NUMBER, |text| text.parse().ok())?;
-    Ok(found.unwrap_or(DEFAULT_MAX_ATTEMPTS))
+fn max_attempts(variables: Variables<'_>) -> Result<Option<NonZeroU32>, EnvironmentError> {
+    read(variables, MAX_ATTEMPTS, A_NUMBER, |text| text.parse().ok())
 }
 
 /// How long a client of the control socket may take to say what it wants, and to read the answer.
@@ -108,7 +109,7 @@ pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentErr
     let (read, write) = control_limits(variables)?;
     let mut stall = driver::DEFAULT_STALL_LIMIT;
     set(variables, STALL, &mut stall)?;
-    let attempts = max_attempts(variables)?;
+    let attempts = max_attempts(variables)?.unwrap_or(DEFAULT_MAX_ATTEMPTS);
     let durations = [
         (CONTROL_READ, read),
         (CONTROL_WRITE, write),
@@ -179,25 +180,28 @@ fn read<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, job::JobConfig};
+    use crate::config::transfer::{
+        ConflictResolution, Guarantee, InitialReplication, Protection, Replication,
+        ReplicationConcurrency,
+    };
+    use crate::config::value::integer::Concurrency;
+
+    const REPLICATION: Replication = Replication {
+        protection: Protection {
+            initial: Guarantee::Resumability,
+            incremental: Guarantee::Resumability,
+        },
+        concurrency: ReplicationConcurrency {
+            steps: Concurrency::ONE,
+            size_estimates: Concurrency::FOUR,
+        },
+    };
+    const CONFLICTS: ConflictResolution = ConflictResolution {
+        initial_replication: InitialReplication::Fail,
+    };
 
     fn one(variable: &'static str, value: &'static str) -> impl Fn(&str) -> Option<OsString> {
         move |asked| (asked == variable).then(|| value.into())
-    }
-
-    /// The settings of a job that says nothing about them.
-    fn as_configured() -> driver::Settings {
-        let keep = "[{type: last_n, count: 1}]";
-        let yaml = format!(
-            "jobs:\n- type: pull\n  name: p\n  root_fs: tank\n  interval: manual\n  \
-             connect: {{type: local, listener_name: l, client_identity: c}}\n  \
-             pruning: {{keep_sender: {keep}, keep_receiver: {keep}}}\n"
-        );
-        let loaded = config::parse("test.yml", &yaml).expect("good");
-        let Some(JobConfig::Pull(job)) = loaded.config.job("p") else {
-            panic!("a pull job")
-        };
-        driver::Settings::new(&job.replication, &job.conflict_resolution, None)
     }
 
     #[test]
@@ -258,9 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn replication_is_as_configured() {
+        let settings = driver::Settings::new(&REPLICATION, &CONFLICTS, None);
+        assert_eq!(settings.steps.get(), 1);
+        assert_eq!(settings.size_estimates.get(), 4);
+        assert_eq!(
+            settings.policy.initial_replication,
+            InitialReplication::Fail
+        );
+    }
+
+    #[test]
     fn replication_has_three_variables_of_its_own() {
         let changed = |variable, value| {
-            let mut settings = as_configured();
+            let mut settings = driver::Settings::new(&REPLICATION, &CONFLICTS, None);
             let result = replication_settings(&one(variable, value), &mut settings);
             let driver::Settings {
                 max_attempts,

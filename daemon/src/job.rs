@@ -73,7 +73,7 @@ impl From<&JobConfig> for Kind {
 #[derive(Debug)]
 enum Work {
     Active(Active),
-    Passive(Passive),
+    Passive(Box<Passive>),
     /// Waits for its end.
     Nothing,
 }
@@ -142,7 +142,7 @@ impl Job {
             match work {
                 Work::Active(active) => Started::Active(active),
                 Work::Passive(passive) => match passive.listen() {
-                    Ok(listening) => Started::Passive(listening),
+                    Ok(listening) => Started::Passive(Box::new(listening)),
                     Err(error) => {
                         let error = crate::causes::chain(&error);
                         tracing::error!(err = %error, "cannot listen");
@@ -190,7 +190,7 @@ impl Job {
 
 enum Started {
     Active(Active),
-    Passive(passive::Listening),
+    Passive(Box<passive::Listening>),
     Nothing,
     Ended,
 }

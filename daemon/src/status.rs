@@ -207,7 +207,7 @@ mod tests {
             },
         };
         let active = r#"{"Replication":null,"PruningSender":null,"PruningReceiver":null,"Snapshotting":null}"#;
-        let expected = format!(r#"{{"Jobs":{{"_control":{{"internal":null,"type":"internal"}},"#,)
+        let expected = r#"{"Jobs":{"_control":{"internal":null,"type":"internal"},"#.to_owned()
             + &format!(
                 r#""a":{{"push":{active},"type":"push"}},"b":{{"pull":{active},"type":"pull"}},"#
             )

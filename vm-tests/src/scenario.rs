@@ -117,6 +117,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(replication::replication_between_releases),
     },
     Scenario {
+        name: "takes_over_from_zrepl_0_7_0",
+        everywhere: false,
+        run: Run::Alone(replication::takes_over_from_zrepl_0_7_0),
+    },
+    Scenario {
         name: "replication_survives_kills",
         everywhere: false,
         run: Run::Alone(replication::replication_survives_kills),
@@ -125,6 +130,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "bad_input",
         everywhere: false,
         run: Run::Alone(replication::bad_input),
+    },
+    Scenario {
+        name: "platform_tests",
+        everywhere: false,
+        run: Run::Alone(example::platform_tests),
     },
 ];
 

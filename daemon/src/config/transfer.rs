@@ -69,7 +69,7 @@ section! {
 words! {
     /// Whether filesystems that stand in for parents are encrypted.
     pub enum PlaceholderEncryption: "placeholder encryption value" {
-        /// Nothing is said: made if no encryption is involved, an error otherwise.
+        /// Nothing is said: an error as soon as one has to be made, except for the root of a client.
         Unspecified = "unspecified",
         /// As their parent.
         Inherit = "inherit",

@@ -446,3 +446,6 @@ impl From<SenderError> for EndpointError {
         Self::Failed(chain(&error))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,6 +125,7 @@ pub enum ReceiveError {
 }
 
 /// Why the way from a stream into ZFS came to an early end.
+#[derive(Debug)]
 enum Broken {
     Pipe(io::Error),
     Stopped,
@@ -209,4 +210,76 @@ async fn move_into(stream: &mut SendStream, mut pipe: pipe::Sender) -> Result<()
 /// Asks the producer of a stream whose pipe is at its end.
 async fn ended(local: &mut LocalStream) -> Result<(), StreamError> {
     local.finish(Ok(())).await.map_err(StreamError::Sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::bandwidth::Limit;
+    use crate::endpoint::stream::{Counter, RemoteStream};
+
+    /// Complete if all bytes were known to be handed over when it was asked.
+    #[derive(Debug)]
+    struct Ended(Counter);
+
+    impl Producer for Ended {
+        fn finish(self: Box<Self>, _: io::Result<()>) -> BoxFuture<'static, Result<(), String>> {
+            let has_ended = self.0.has_ended();
+            Box::pin(async move { has_ended.then_some(()).ok_or("too early".to_owned()) })
+        }
+    }
+
+    #[derive(Debug)]
+    struct Remote;
+
+    impl RemoteStream for Remote {
+        fn read<'a>(&'a mut self, _: &'a mut [u8]) -> BoxFuture<'a, Result<usize, StreamError>> {
+            Box::pin(async { Ok(0) })
+        }
+
+        fn move_into<'a>(
+            &'a mut self,
+            _: &'a mut pipe::Sender,
+            moved: &'a Counter,
+            _: &'a [Arc<Limit>],
+        ) -> BoxFuture<'a, Result<(), MoveError>> {
+            Box::pin(async {
+                assert!(!moved.has_ended());
+                Ok(())
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_stream_is_known_before_anybody_finishes() {
+        let (mut write, read) = pipe::pipe().expect("a pipe");
+        let moved = Counter::default();
+        let producer = Box::new(Ended(moved.clone()));
+        let mut stream = SendStream {
+            source: Source::Local(LocalStream::new(read, producer)),
+            moved: moved.clone(),
+            limits: vec![],
+        };
+        write.write_all(b"abc").await.expect("room");
+        drop(write);
+        let (sender, mut receiver) = pipe::pipe().expect("a pipe");
+        let relay = move_into(&mut stream, sender).await;
+        assert!(relay.is_ok());
+        assert_eq!((moved.get(), moved.has_ended()), (3, true));
+        let mut bytes = Vec::new();
+        receiver.read_to_end(&mut bytes).await.expect("all");
+        assert_eq!(bytes, b"abc");
+    }
+
+    #[tokio::test]
+    async fn so_is_that_of_a_stream_from_another_host() {
+        let mut stream = SendStream::remote(Box::new(Remote));
+        let (sender, _receiver) = pipe::pipe().expect("a pipe");
+        assert!(move_into(&mut stream, sender).await.is_ok());
+        assert!(stream.moved.has_ended());
+    }
 }

@@ -31,7 +31,7 @@ impl Active {
     /// Runs until `stop` is cancelled.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut clock = self.interval.map(Clock::start);
-        loop {
+        while !stop.is_cancelled() {
             tracing::info!("wait for wakeups");
             tokio::select! {
                 biased;

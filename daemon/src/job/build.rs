@@ -125,8 +125,8 @@ impl<'a> Builder<'a> {
         let work = match self.job {
             JobConfig::Push(job) => Work::Active(self.push(job)?),
             JobConfig::Pull(job) => Work::Active(self.pull(job)?),
-            JobConfig::Sink(job) => Work::Passive(self.sink(job)?),
-            JobConfig::Source(job) => Work::Passive(self.source(job)?),
+            JobConfig::Sink(job) => Work::Passive(Box::new(self.sink(job)?)),
+            JobConfig::Source(job) => Work::Passive(Box::new(self.source(job)?)),
             JobConfig::Snap(_) => Work::Nothing,
         };
         Ok(Job {

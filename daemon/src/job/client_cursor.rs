@@ -12,6 +12,7 @@ use zrepl_proto::extension::{Agreement, Extension, Extensions};
 use crate::config::connection::Serve;
 use crate::endpoint::mark::JobId;
 use crate::name::ClientIdentity;
+use crate::transport::ip_map::Entry;
 
 /// Wire constant: the line of the banner.
 const EXTENSION: &str = "zrepl.client-cursor/1";
@@ -38,7 +39,7 @@ pub(super) fn can_have_several_clients(serve: &Serve) -> bool {
             let entries = tcp.clients.entries();
             let is_network = |identity: &str| identity.contains('*');
             entries.iter().any(|entry| is_network(entry.identity()))
-                || several(entries.iter().map(|entry| entry.identity()).collect())
+                || several(entries.iter().map(Entry::identity).collect())
         }
         Serve::Tls(tls) => several(tls.client_cns.iter().map(ClientIdentity::as_str).collect()),
         Serve::Stdinserver(serve) => several(
@@ -127,7 +128,7 @@ mod tests {
         for taken in ["nas1", "nas1_C_a"] {
             assert_eq!(job_id(&job, &client(taken), &others), None);
         }
-        assert_eq!(job_id(&id, &client("a"), &[job.clone()]), None);
+        assert_eq!(job_id(&id, &client("a"), std::slice::from_ref(&job)), None);
         for free in ["nas2", "nas10"] {
             assert!(job_id(&job, &client(free), &others).is_some());
         }

@@ -243,17 +243,16 @@ fn settings_for(client: &Client, plain: &sender::Settings, others: &[JobId]) -> 
     if !client_cursor::is_agreed(&client.agreement) {
         return plain.clone();
     }
-    match client_cursor::job_id(&plain.job, &client.identity, others) {
-        Some(job) => sender::Settings {
-            job,
-            fallback_job: Some(plain.job.clone()),
-            ..plain.clone()
-        },
-        None => {
-            let why = "the names of job and client are too long together, or could be those of another job";
-            tracing::warn!(client = %client.identity, "cannot keep this client's cursor apart from those of other clients: {why}");
-            plain.clone()
-        }
+    let Some(job) = client_cursor::job_id(&plain.job, &client.identity, others) else {
+        let why =
+            "the names of job and client are too long together, or could be those of another job";
+        tracing::warn!(client = %client.identity, "cannot keep this client's cursor apart from those of other clients: {why}");
+        return plain.clone();
+    };
+    sender::Settings {
+        job,
+        fallback_job: Some(plain.job.clone()),
+        ..plain.clone()
     }
 }
 

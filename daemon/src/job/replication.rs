@@ -86,7 +86,8 @@ impl Invoke for Replication {
 
 /// One line about all of it. What failed in particular has been logged where it failed.
 fn summarize(ending: Ending, report: &Report, took: Duration) {
-    let duration_s = took.as_secs_f64();
+    // Milliseconds are enough.
+    let duration_s = (took.as_secs_f64() * 1000.0).round() / 1000.0;
     let Done { steps, bytes } = done(report);
     let filesystems = report
         .attempts
@@ -153,4 +154,44 @@ fn done(report: &Report) -> Done {
             }),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_summed_up_is_what_all_attempts_achieved() {
+        let step = |bytes: u64| {
+            serde_json::json!({"Info": {
+                "From": "", "To": "@1", "Resumed": false, "BytesExpected": 0, "BytesReplicated": bytes
+            }})
+        };
+        let filesystem = |current: usize, steps: Vec<serde_json::Value>| {
+            serde_json::json!({
+                "Info": {"Name": "tank"}, "State": "stepping", "BlockedOn": "nothing",
+                "PlanError": null, "StepError": null, "CurrentStep": current, "Steps": steps
+            })
+        };
+        let never = "0001-01-01T00:00:00Z";
+        let attempt = |filesystems: Vec<serde_json::Value>| {
+            serde_json::json!({
+                "State": "done", "StartAt": never, "FinishAt": never, "PlanError": null, "Filesystems": filesystems
+            })
+        };
+        let report = serde_json::json!({
+            "StartAt": never, "FinishAt": never, "WaitReconnectSince": never, "WaitReconnectUntil": never,
+            "WaitReconnectError": null,
+            "Attempts": [
+                attempt(vec![filesystem(1, vec![step(10), step(5)]), filesystem(0, vec![])]),
+                attempt(vec![filesystem(1, vec![step(7)])]),
+            ]
+        });
+        let report: Report = serde_json::from_value(report).expect("a report");
+        let expected = Done {
+            steps: 2,
+            bytes: 22,
+        };
+        assert_eq!(done(&report), expected);
+    }
 }

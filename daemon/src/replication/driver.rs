@@ -122,10 +122,10 @@ pub async fn run(
         stop,
         uncompleted: Uncompleted::new(),
     };
-    run.attempts().await;
+    let is_cancelled = run.attempts().await;
     report.finish();
     Ending {
-        is_cancelled: stop.is_cancelled(),
+        is_cancelled,
         failed_filesystems: report.now().failed_filesystems(),
     }
 }
@@ -140,33 +140,30 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn attempts(&mut self) {
+    /// Says whether it was stopped before it was done.
+    async fn attempts(&mut self) -> bool {
         let max = self.settings.max_attempts;
         for number in 1..=max.get() {
             let ending = self.attempt().await;
             match attempt::after(number, max, &ending) {
-                Next::Done => return,
+                Next::Done => return false,
                 Next::Retry => {}
                 Next::Reconnect => {
                     if !self.reconnect().await {
-                        return;
+                        return self.stop.is_cancelled();
                     }
                 }
-                Next::GiveUp(GiveUp::Cancelled) => {
-                    tracing::info!(
-                        subsystem = SUBSYSTEM,
-                        attempt = number,
-                        "{}",
-                        GiveUp::Cancelled
-                    );
-                    return;
+                Next::GiveUp(why @ GiveUp::Cancelled) => {
+                    tracing::info!(subsystem = SUBSYSTEM, attempt = number, "{why}");
+                    return true;
                 }
                 Next::GiveUp(why) => {
                     tracing::error!(subsystem = SUBSYSTEM, attempt = number, "{why}");
-                    return;
+                    return false;
                 }
             }
         }
+        false
     }
 
     async fn attempt(&mut self) -> attempt::Ending {
@@ -237,7 +234,7 @@ impl Run<'_> {
     /// Waits until both sides can be reached; says whether they can.
     async fn reconnect(&self) -> bool {
         let limit = self.settings.reconnect_limit;
-        tracing::error!(
+        tracing::warn!(
             subsystem = SUBSYSTEM,
             ?limit,
             "temporary connectivity-related error identified, start waiting for reconnect"
@@ -250,7 +247,7 @@ impl Run<'_> {
         };
         match result {
             Ok(()) => {
-                tracing::error!(subsystem = SUBSYSTEM, "reconnect successful");
+                tracing::info!(subsystem = SUBSYSTEM, "reconnect successful");
                 true
             }
             Err(err) => {

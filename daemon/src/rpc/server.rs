@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 use zrepl_proto::label::Label;
 
 use super::admission::Admission;
@@ -116,7 +117,8 @@ pub async fn serve(
             Ok(incoming) => {
                 let server = Arc::clone(&server);
                 let entered = server.enter(&incoming.peer);
-                peers.spawn(async move { server.meet(incoming, entered).await });
+                let meeting = async move { server.meet(incoming, entered).await };
+                peers.spawn(meeting.in_current_span());
             }
             Err(error) => {
                 let (listener, error) = (listener.address(), chain(&error));

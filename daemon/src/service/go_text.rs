@@ -8,7 +8,11 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-/// JSON with what could be HTML escaped, as `encoding/json` does. The value must be plain data, with text as keys.
+/// JSON with what could be HTML escaped, as `encoding/json` does.
+///
+/// # Panics
+///
+/// If the value is no plain data, or has keys that are no text.
 pub fn json(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, Escaping);
@@ -31,7 +35,7 @@ impl Formatter for Escaping {
             .char_indices()
             .find(|(_, character)| ESCAPED.contains(character))
         {
-            writer.write_all(fragment[..at].as_bytes())?;
+            writer.write_all(&fragment.as_bytes()[..at])?;
             write!(writer, "\\u{:04x}", u32::from(found))?;
             fragment = &fragment[at + found.len_utf8()..];
         }

@@ -1,3 +1,5 @@
+mod whole;
+
 use tokio::time::{Instant, sleep};
 
 use super::*;

@@ -254,6 +254,14 @@ async fn the_patience_for_an_answer_begins_when_the_stream_has_been_sent() {
     let pieces = vec![vec![7; 10]; 10];
     // It takes longer than one would wait for an answer.
     let stream = Script::paced(pieces, 60 * SECOND, Then::End).stream();
+    let moved = stream.moved.clone();
+    let watch = tokio::spawn(async move {
+        tokio::time::sleep(590 * SECOND).await;
+        assert!(!moved.has_ended());
+        tokio::time::sleep(20 * SECOND).await;
+        // Whoever waits for more bytes need not wait any longer.
+        assert!(moved.has_ended());
+    });
     let peer = tokio::spawn(async move {
         let (mut reader, mut writer) = (peer.reader, peer.writer);
         let beating = tokio::spawn(async move {
@@ -279,6 +287,7 @@ async fn the_patience_for_an_answer_begins_when_the_stream_has_been_sent() {
     let (result, took) = timed(client::receive(connection, &request, stream, &dialled)).await;
     result.unwrap();
     assert_took(took, 800 * SECOND, SECOND);
+    watch.await.unwrap();
     let said = Said::decode(&peer.await.unwrap(), Speaker::Client);
     assert_eq!(said.stream().unwrap().body, [7; 100]);
 }

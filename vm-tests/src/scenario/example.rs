@@ -23,6 +23,11 @@ pub(super) fn receiver_on_zfs(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zrepl-daemon", "receiving")
 }
 
+/// What zrepl's platform tests prove of replication, holds, cursors, tokens and encryption, and more, by both ways to ZFS.
+pub(super) fn platform_tests(bench: &Bench<'_>) -> Result<()> {
+    run(bench, "zrepl-daemon", "platform")
+}
+
 /// Send, receive, update, cut, resume and compare by zfs-safe alone.
 pub(super) fn zfs_safe_demo(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zfs-safe", "demo")

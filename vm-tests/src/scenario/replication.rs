@@ -4,10 +4,12 @@ mod bad_input;
 mod kills;
 mod state;
 mod table;
+mod takeover;
 
 pub(super) use bad_input::bad_input;
 pub(super) use kills::replication_survives_kills;
 pub(super) use table::{replication_between_releases, replication_table};
+pub(super) use takeover::takes_over_from_zrepl_0_7_0;
 
 use anyhow::Result;
 

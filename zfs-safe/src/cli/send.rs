@@ -126,8 +126,6 @@ fn check_token(
 fn flags(flags: SendFlags) -> impl Iterator<Item = &'static str> {
     [
         (flags.raw, "-w"),
-        (flags.properties, "-p"),
-        (flags.backup, "-b"),
         (flags.large_blocks, "-L"),
         (flags.compressed, "-c"),
         (flags.embedded, "-e"),

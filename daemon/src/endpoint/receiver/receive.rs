@@ -38,10 +38,10 @@ pub(super) enum Failure {
     Access(#[from] AccessError),
     #[error("{dataset} is being received already, by another connection")]
     Busy { dataset: DatasetPath },
-    #[error("cannot receive {dataset}: {}", chain(.source))]
+    #[error("cannot receive {dataset}: {}", chain(.cause))]
     Begin {
         dataset: SnapshotName,
-        source: BeginError,
+        cause: BeginError,
     },
     #[error(
         "cannot replace placeholder {dataset}: it is encrypted, or the stream is, and ZFS cannot replace one by the other while there \
@@ -58,27 +58,27 @@ pub(super) enum Failure {
     IncrementalIntoPlaceholder { dataset: DatasetPath },
     #[error(transparent)]
     Mark(#[from] MarkError),
-    #[error("received {snapshot}, but cannot hold it: {source}")]
+    #[error("received {snapshot}, but cannot hold it: {cause}")]
     Hold {
         snapshot: SnapshotName,
-        source: Box<ZfsError>,
+        cause: Box<ZfsError>,
     },
     #[error(
         "{}; {dataset} is neither a placeholder nor what was received before: rename it out of the way (zfs rename), or, if there is nothing \
          in it, make it a placeholder (zfs set zrepl:placeholder=on {dataset})",
-        chain(.source)
+        chain(.cause)
     )]
     Occupied {
         dataset: DatasetPath,
-        source: ReceiveError,
+        cause: ReceiveError,
     },
     #[error(transparent)]
     Parents(#[from] ParentsError),
     #[error("property {name:?} of the configuration cannot be used: {problem}")]
     Property { name: String, problem: String },
-    #[error("{}{}", chain(.source), kept(*.is_kept))]
+    #[error("{}{}", chain(.cause), kept(*.is_kept))]
     Receive {
-        source: ReceiveError,
+        cause: ReceiveError,
         /// Is what had arrived still there?
         is_kept: bool,
     },
@@ -102,15 +102,15 @@ impl From<Failure> for EndpointError {
     fn from(failure: Failure) -> Self {
         let is_temporary = match &failure {
             Failure::Begin {
-                source: BeginError::Stream(error),
+                cause: BeginError::Stream(error),
                 ..
             }
             | Failure::Receive {
-                source: ReceiveError::Stream(error),
+                cause: ReceiveError::Stream(error),
                 ..
             } => matches!(error, StreamError::Connection(error) if error.is_temporary()),
             Failure::Receive {
-                source: ReceiveError::Stopped,
+                cause: ReceiveError::Stopped,
                 ..
             } => true,
             _ => false,
@@ -175,9 +175,9 @@ pub(super) async fn receive(
         begin = zfs_stream::begin(&mut stream) => begin,
         () = stop.cancelled() => Err(BeginError::Stream(stopped())),
     }
-    .map_err(|source| Failure::Begin {
+    .map_err(|cause| Failure::Begin {
         dataset: wanted.snapshot.clone(),
-        source,
+        cause,
     })?;
     if let Begin::Stream(record) = &begin
         && record.to_guid != wanted.guid
@@ -224,7 +224,7 @@ pub(super) async fn receive(
                 let report = ReceiveReport::default();
                 complete(zfs, &settings, &wanted, promise, &place, &report)
             }
-            Err(source) => Err(failed(zfs, wanted.snapshot.dataset(), source, &place)),
+            Err(cause) => Err(failed(zfs, wanted.snapshot.dataset(), cause, &place)),
         })
         .await
 }
@@ -249,12 +249,12 @@ fn has_reason(error: &ReceiveError, reason: &Reason) -> bool {
 }
 
 /// Cleans up after a receive that failed. Blocks.
-fn failed(zfs: &LocalZfs, dataset: DatasetPath, source: ReceiveError, place: &Place) -> Failure {
+fn failed(zfs: &LocalZfs, dataset: DatasetPath, cause: ReceiveError, place: &Place) -> Failure {
     let is_kept = restore(zfs, &dataset, place);
-    if has_reason(&source, &Reason::AlreadyExists) {
-        return Failure::Occupied { dataset, source };
+    if has_reason(&cause, &Reason::AlreadyExists) {
+        return Failure::Occupied { dataset, cause };
     }
-    Failure::Receive { source, is_kept }
+    Failure::Receive { cause, is_kept }
 }
 
 /// A receive that can start.
@@ -451,9 +451,9 @@ fn mark(
         .map(|creation| creation.mark.creation(&creation.snapshot))
         .collect();
     if !create.is_empty() {
-        zfs.make_marks(create).map_err(|source| Failure::Hold {
+        zfs.make_marks(create).map_err(|cause| Failure::Hold {
             snapshot: snapshot.clone(),
-            source: Box::new(source),
+            cause: Box::new(cause),
         })?;
         zfs.remember_held(received);
     }

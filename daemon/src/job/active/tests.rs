@@ -172,3 +172,21 @@ async fn the_longest_interval_is_a_time() {
     job.stop.cancel();
     job.task.await.expect("did not panic");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_that_comes_late_moves_no_other() {
+    let job = start(Some(10 * MINUTE), MINUTE);
+    sleep(Duration::from_secs(590)).await;
+    job.signals.wakeup().expect("waits for it");
+    sleep(11 * MINUTE).await;
+    assert_eq!(
+        job.diary.take(),
+        [
+            ("begun", 590),
+            ("done", 650),
+            ("begun", 650),
+            ("done", 710),
+            ("begun", 1200)
+        ]
+    );
+}

@@ -43,6 +43,12 @@ impl Memory {
         }
     }
 
+    /// Whether nothing is known that is worth it.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Forgets all but these.
     pub(super) fn retain<'a>(&mut self, filesystems: impl Iterator<Item = &'a DatasetPath>) {
         if !self.0.is_empty() {

@@ -30,10 +30,6 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
 pub(super) mod always {
     use super::{Deserialize, Deserializer, Serializer, Timestamp};
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde calls it like this"
-    )]
     pub(in super::super) fn serialize<S: Serializer>(
         time: &Timestamp,
         serializer: S,

@@ -207,6 +207,34 @@ fn what_a_filesystem_waits_for_is_said_in_the_words_of_zrepl() {
 }
 
 #[test]
+fn completing_takes_up_no_slot_and_holds_up_its_own_filesystem_only() {
+    let mut it = schedule("a a/b", 1);
+    for plan in [full(&[1, 2]), full(&[9])] {
+        let Some(Task::Plan(task)) = it.start() else {
+            panic!("a plan");
+        };
+        it.planned(task, plan);
+    }
+    let Some(Task::Step(a)) = it.start() else {
+        panic!("the parent");
+    };
+    assert!(it.start().is_none());
+    let a = it.received(a);
+    assert_eq!(it.state(0), &State::Completing { step: 0 });
+    // The child can come, although the parent's next step would be older.
+    let Some(Task::Step(b)) = it.start() else {
+        panic!("the child");
+    };
+    assert_eq!((b.filesystem(), it.start()), (1, None));
+    it.completion_failed(a);
+    assert_eq!(it.state(0), &State::StepFailed { step: 0 });
+    let b = it.received(b);
+    assert!(it.start().is_none() && !it.is_finished());
+    it.completed(b);
+    assert!(it.is_finished());
+}
+
+#[test]
 fn an_empty_schedule_is_finished() {
     let mut it = Schedule::new(vec![], NonZeroUsize::MIN);
     assert!(it.start().is_none() && it.is_finished());
@@ -239,6 +267,7 @@ proptest! {
     fn everything_comes_to_an_end_and_no_child_comes_before_its_parents(
         filesystems in prop::collection::btree_map("[ab](/[ab]){0,3}", any_planned(), 0..9),
         slots in 1..4usize,
+        mut turns_left in prop_oneof![Just(usize::MAX), 0..20usize],
         turns in prop::collection::vec((any::<prop::sample::Index>(), 0..5u8), 64),
     ) {
         let paths: Vec<&str> = filesystems.keys().map(String::as_str).collect();
@@ -251,7 +280,10 @@ proptest! {
         let mut is_plan_started = vec![false; paths.len()];
         let mut is_planned = vec![false; paths.len()];
         let mut has_failed = vec![false; paths.len()];
+        let mut has_arrived = vec![false; paths.len()];
         let mut running = Vec::new();
+        let mut completing: Vec<CompletionTask> = Vec::new();
+        let mut is_completing = vec![false; paths.len()];
         let mut turns = turns.into_iter().cycle();
         loop {
             while let Some(task) = schedule.start() {
@@ -259,12 +291,12 @@ proptest! {
                     let this = step.filesystem();
                     prop_assert!(is_plan_started.iter().all(|it| *it));
                     prop_assert_eq!(step.step(), done[this]);
-                    prop_assert!(!has_failed[this]);
+                    prop_assert!(!has_failed[this] && !is_completing[this]);
                     if !is_there(plans[this], done[this]) {
                         for (parent, path) in paths.iter().enumerate() {
                             if paths[this].starts_with(&format!("{path}/")) {
                                 let has_come = is_planned[parent] && is_there(plans[parent], done[parent]);
-                                prop_assert!(has_come);
+                                prop_assert!(has_come || has_arrived[parent]);
                             }
                         }
                     }
@@ -275,11 +307,27 @@ proptest! {
                 running.push(task);
                 prop_assert!(running.len() <= slots);
             }
-            if running.is_empty() {
+            let under_way = running.len() + completing.len();
+            if under_way == 0 {
                 break;
             }
             let (which, luck) = turns.next().expect("cycle");
-            match running.swap_remove(which.index(running.len())) {
+            let which = which.index(under_way);
+            if let Some(which) = which.checked_sub(running.len()) {
+                let task = completing.swap_remove(which);
+                let this = task.filesystem();
+                prop_assert_eq!(task.step(), done[this]);
+                is_completing[this] = false;
+                if luck == 0 {
+                    has_failed[this] = true;
+                    schedule.completion_failed(task);
+                } else {
+                    done[this] += 1;
+                    schedule.completed(task);
+                }
+                continue;
+            }
+            match running.swap_remove(which) {
                 Task::Plan(task) => {
                     let this = task.filesystem();
                     is_planned[this] = true;
@@ -290,11 +338,39 @@ proptest! {
                     schedule.step_failed(task);
                 }
                 Task::Step(task) => {
-                    done[task.filesystem()] += 1;
-                    let completion = schedule.received(task);
-                    schedule.completed(completion);
+                    let this = task.filesystem();
+                    is_completing[this] = true;
+                    has_arrived[this] = true;
+                    completing.push(schedule.received(task));
                 }
             }
+            if turns_left == 0 {
+                break;
+            }
+            turns_left -= 1;
+        }
+        let orphans: BTreeSet<_> = schedule.take_orphans().into_iter().collect();
+        for (this, state) in schedule.states().enumerate() {
+            prop_assert_eq!(matches!(state, State::ParentsFailed(_)), orphans.contains(&this));
+        }
+        if !running.is_empty() || !completing.is_empty() || turns_left == 0 {
+            // Stopped midway.
+            let unfinished: Vec<_> = schedule.states().map(|it| !it.is_final()).collect();
+            let cut = schedule.cancel();
+            let expected: Vec<_> = (0..unfinished.len()).filter(|it| unfinished[*it]).collect();
+            prop_assert_eq!(cut, expected);
+            prop_assert!(schedule.start().is_none() && schedule.is_finished());
+            for (this, state) in schedule.states().enumerate() {
+                if unfinished[this] {
+                    let expected = if is_planned[this] {
+                        State::StepFailed { step: done[this] }
+                    } else {
+                        State::PlanningFailed
+                    };
+                    prop_assert_eq!(state, &expected);
+                }
+            }
+            return Ok(());
         }
         prop_assert!(schedule.is_finished());
         for (this, state) in schedule.states().enumerate() {
@@ -311,12 +387,13 @@ proptest! {
                 }
                 // Only children that are not there, only below those that did not get there by themselves.
                 State::ParentsFailed(ParentsFailed { parents }) => {
+                    prop_assert!(!has_arrived[this]);
                     prop_assert!(done[this] == 0 && !is_there(plans[this], 0) && !parents.is_empty());
                     for parent in parents {
                         let parent = paths.iter().position(|it| *it == parent.as_str()).expect("known");
                         let prefix = format!("{}/", paths[parent]);
                         prop_assert!(paths[this].starts_with(&prefix));
-                        prop_assert!(!is_there(plans[parent], done[parent]));
+                        prop_assert!(!is_there(plans[parent], done[parent]) && !has_arrived[parent]);
                         let failed_by_itself = has_failed[parent] || matches!(plans[parent], Planned::Failed { .. });
                         prop_assert!(failed_by_itself);
                     }

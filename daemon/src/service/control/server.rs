@@ -66,7 +66,10 @@ pub async fn serve(
         () = accepting.instrument(span.clone()) => {}
     }
     connections.close();
-    connections.wait().await;
+    // Also of those who read one byte at a time.
+    timeout(limits.read + limits.write, connections.wait())
+        .await
+        .ok();
     drop(socket);
     span.in_scope(|| tracing::info!("control job finished"));
 }

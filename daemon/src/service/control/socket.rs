@@ -32,7 +32,7 @@ pub struct ControlSocket {
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// A daemon has the lock.
-    #[error("{lock} is locked{}: stop that daemon first, or give each its own global.control.sockpath", by(.process))]
+    #[error("{lock} is locked{}: stop that daemon first, or give each its own global.control.sockpath", by(.process.as_deref()))]
     Locked {
         /// The locked file.
         lock: PathBuf,
@@ -89,9 +89,8 @@ pub enum SocketError {
     },
 }
 
-fn by(process: &Option<String>) -> String {
+fn by(process: Option<&str>) -> String {
     process
-        .as_ref()
         .map(|process| format!(" by process {process}"))
         .unwrap_or_default()
 }

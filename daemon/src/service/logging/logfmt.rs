@@ -1,5 +1,7 @@
 //! The format `logfmt`: `time=… level=info job=… subsystem=… msg="…" key=value`.
 
+use std::fmt::Write as _;
+
 use jiff::tz::TimeZone;
 
 use super::entry::Entry;
@@ -54,8 +56,10 @@ fn add_quoted(line: &mut String, value: &str) {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            c if c < ' ' => line.push_str(&format!("\\u{:04x}", u32::from(c))),
-            char::REPLACEMENT_CHARACTER => line.push_str("\\ufffd"),
+            c if c < ' ' || c == char::REPLACEMENT_CHARACTER => {
+                // Writing to a string cannot fail.
+                write!(line, "\\u{:04x}", u32::from(c)).ok();
+            }
             c => line.push(c),
         }
     }

@@ -1,0 +1,322 @@
+//! What a sender leaves in the pool, in which order, and what becomes of it.
+
+use super::*;
+
+const RESUMABILITY: GuaranteeKind = GuaranteeKind::Resumability;
+const INCREMENTAL: GuaranteeKind = GuaranteeKind::IncrementalReplication;
+const NOTHING: GuaranteeKind = GuaranteeKind::Nothing;
+
+#[tokio::test]
+async fn a_step_is_held_before_it_is_sent_and_leaves_a_cursor() {
+    let bed = Bed::new(&["p/a@1", "p/a@2"]);
+    // A round begins.
+    bed.versions("p/a").await.expect("lists");
+    bed.zfs.calls();
+    let first = bed.step(None, "@1", RESUMABILITY);
+    bed.replicate(&first).await.expect("replicates");
+    let one = cursor(&bed, "p/a@1");
+    let expected = [
+        "properties p/a@1 guid,createtxg,creation",
+        "properties p/a encryption",
+        "versions p/a bookmarks",
+        "hold p/a@1:zrepl_STEP_J_job",
+        "send p/a@1",
+        "properties p/a@1 guid,createtxg,creation",
+        "versions p/a bookmarks",
+        &format!("bookmark p/a{one}=p/a@1"),
+        "release p/a@1:zrepl_STEP_J_job",
+    ];
+    assert_eq!(bed.zfs.calls(), expected);
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", &one, "@2"]);
+
+    let second = bed.step(Some("@1"), "@2", RESUMABILITY);
+    let stream = bed.send(&second).await.expect("sends");
+    // Both ends in one call.
+    let expected = [
+        "properties p/a@2 guid,createtxg,creation",
+        "properties p/a@1 guid,createtxg,creation",
+        "properties p/a encryption",
+        "versions p/a bookmarks",
+        "hold p/a@1:zrepl_STEP_J_job p/a@2:zrepl_STEP_J_job",
+        "send -i p/a@1 p/a@2",
+    ];
+    assert_eq!(bed.zfs.calls(), expected);
+    read(stream).await.expect("reads");
+    bed.complete(&second).await.expect("completes");
+    let two = cursor(&bed, "p/a@2");
+    let mut calls = bed.zfs.calls();
+    // The last two at the same time.
+    calls[3..].sort();
+    let expected = [
+        "properties p/a@2 guid,createtxg,creation",
+        "versions p/a bookmarks",
+        &format!("bookmark p/a{two}=p/a@2"),
+        &format!("destroy p/a{one}"),
+        "release p/a@1:zrepl_STEP_J_job p/a@2:zrepl_STEP_J_job",
+    ];
+    assert_eq!(calls, expected);
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two]);
+}
+
+#[tokio::test]
+async fn the_promise_decides_what_is_left() {
+    let bed = Bed::new(&["p/a@1", "p/a@2", "p/a@3"]);
+    let request = bed.step(None, "@1", RESUMABILITY);
+    bed.replicate(&request).await.expect("replicates");
+    let request = bed.step(Some("@1"), "@2", INCREMENTAL);
+    let stream = bed.send(&request).await.expect("sends");
+    let (one, two) = (cursor(&bed, "p/a@1"), cursor(&bed, "p/a@2"));
+    let (from, to) = (tentative(&bed, "p/a@1"), tentative(&bed, "p/a@2"));
+    let marked = ["@1", &from, &one, "@2", &to, "@3"];
+    assert_eq!(bed.zfs.contents("p/a"), marked);
+    drop(stream);
+    bed.complete(&request).await.expect("completes");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two, "@3"]);
+    let request = bed.step(Some("@2"), "@3", NOTHING);
+    let stream = bed.send(&request).await.expect("sends");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two, "@3"]);
+    drop(stream);
+    bed.complete(&request).await.expect("completes");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", "@3"]);
+}
+
+#[tokio::test]
+async fn the_promise_is_that_for_the_kind_of_step() {
+    let bed = Bed::new(&["p/a@1", "p/a@2"]);
+    let protection = Protection {
+        initial: NOTHING,
+        incremental: RESUMABILITY,
+    };
+    let mut full = bed.step(None, "@1", NOTHING);
+    let mut step = bed.step(Some("@1"), "@2", NOTHING);
+    for request in [&mut full, &mut step] {
+        request.replication_config = Some(protection.into());
+    }
+    bed.replicate(&full).await.expect("replicates");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2"]);
+    let stream = bed.send(&step).await.expect("sends");
+    let held = [format!("@1 {HOLD}"), format!("@2 {HOLD}")];
+    assert_eq!(bed.zfs.contents("p/a"), held);
+    drop(stream);
+    bed.complete(&step).await.expect("completes");
+    let two = cursor(&bed, "p/a@2");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two]);
+}
+
+#[tokio::test]
+async fn another_step_takes_the_marks_of_one_that_failed_but_of_no_other_job() {
+    let bed = Bed::new(&["p/a@1", "p/a@2", "p/a@3"]);
+    bed.zfs.hold_by_hand("p/a@1", "zrepl_STEP_J_other");
+    bed.zfs.hold_by_hand("p/a@1", "mine");
+    for (to, promise) in [("@1", RESUMABILITY), ("@2", INCREMENTAL)] {
+        let request = bed.step(None, to, promise);
+        drop(bed.send(&request).await.expect("sends"));
+    }
+    let (one, two) = ("@1 mine zrepl_STEP_J_other", tentative(&bed, "p/a@2"));
+    assert_eq!(bed.zfs.contents("p/a"), [one, "@2", &two, "@3"]);
+    let request = bed.step(None, "@3", RESUMABILITY);
+    bed.replicate(&request).await.expect("replicates");
+    let three = cursor(&bed, "p/a@3");
+    assert_eq!(bed.zfs.contents("p/a"), [one, "@2", "@3", &three]);
+}
+
+#[tokio::test]
+async fn a_step_can_start_from_a_tentative_cursor() {
+    let bed = Bed::new(&["p/a@1"]);
+    let request = bed.step(None, "@1", INCREMENTAL);
+    drop(bed.send(&request).await.expect("sends"));
+    let from = tentative(&bed, "p/a@1");
+    bed.zfs.make("p/a@2");
+    let request = bed.step(Some(&from), "@2", NOTHING);
+    bed.zfs.destroy("p/a@1");
+    let stream = bed.send(&request).await.expect("sends");
+    assert_eq!(bed.zfs.contents("p/a"), [&from, "@2"]);
+    drop(stream);
+    bed.complete(&request).await.expect("completes");
+    assert_eq!(bed.zfs.contents("p/a"), ["@2"]);
+}
+
+#[tokio::test]
+async fn without_its_marks_a_step_is_not_sent() {
+    let bed = Bed::new(&["p/a@1", "p/a@2"]);
+    let request = bed.step(Some("@1"), "@2", RESUMABILITY);
+    bed.zfs.fail(Operation::Hold, "p/a@2", Reason::NoSpace);
+    let error = bed.send(&request).await.map(drop).expect_err("fails");
+    assert_eq!(
+        error,
+        "cannot hold p/a@2: no space is left; free space in the pool"
+    );
+    bed.zfs.mend();
+    // It goes just after it was looked at.
+    bed.zfs.before("hold", |zfs| zfs.destroy("p/a@1"));
+    let error = bed.send(&request).await.map(drop).expect_err("fails");
+    assert_eq!(error, "cannot hold p/a@1: it does not exist");
+    let calls = bed.zfs.calls();
+    assert!(!calls.iter().any(|call| call.starts_with("send")));
+    // What was left is found by the step that comes instead.
+    let request = bed.step(None, "@2", RESUMABILITY);
+    bed.replicate(&request).await.expect("replicates");
+    let two = cursor(&bed, "p/a@2");
+    assert_eq!(bed.zfs.contents("p/a"), ["@2", &two]);
+}
+
+#[tokio::test]
+async fn if_the_cursor_cannot_move_nothing_is_removed() {
+    let bed = Bed::new(&["p/a@1", "p/a@2"]);
+    let request = bed.step(None, "@1", RESUMABILITY);
+    bed.replicate(&request).await.expect("replicates");
+    let request = bed.step(Some("@1"), "@2", RESUMABILITY);
+    drop(bed.send(&request).await.expect("sends"));
+    let before = [
+        format!("@1 {HOLD}"),
+        cursor(&bed, "p/a@1"),
+        format!("@2 {HOLD}"),
+    ];
+    assert_eq!(bed.zfs.contents("p/a"), before);
+    bed.zfs.fail(Operation::Bookmark, "p/a", Reason::NoSpace);
+    let error = bed.complete(&request).await.expect_err("fails");
+    let expected = format!(
+        "cannot move replication cursor, keeping hold on `to` until successful: cannot bookmark p/a{}: no space is left; \
+         free space in the pool",
+        cursor(&bed, "p/a@2")
+    );
+    assert_eq!(error, expected);
+    assert_eq!(bed.zfs.contents("p/a"), before);
+    bed.zfs.mend();
+    bed.complete(&request).await.expect("completes");
+    let two = cursor(&bed, "p/a@2");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two]);
+}
+
+#[tokio::test]
+async fn a_completed_step_needs_its_end_but_not_its_start() {
+    let bed = Bed::new(&["p/a@1", "p/a@2"]);
+    let request = bed.step(Some("@1"), "@2", RESUMABILITY);
+    drop(bed.send(&request).await.expect("sends"));
+    let other = bed.step(None, "@1", RESUMABILITY);
+    bed.zfs.destroy("p/a@1");
+    let two = cursor(&bed, "p/a@2");
+    for _ in ["once", "and again, which does no harm"] {
+        bed.complete(&request).await.expect("completes");
+        assert_eq!(bed.zfs.contents("p/a"), ["@2", &two]);
+    }
+    let error = bed.complete(&other).await.expect_err("fails");
+    let expected = "validate `to` exists: dataset \"p/a@1\" does not exist";
+    assert_eq!(error, expected);
+}
+
+/// What a process has left that is gone: a cursor, a tentative one and a hold of each of `@1` and `@2`.
+fn leftovers(names: &[&str]) -> Bed {
+    let bed = Bed::new(names);
+    for name in ["p/a@1", "p/a@2"] {
+        bed.zfs.make(&format!("p/a{}={name}", cursor(&bed, name)));
+        bed.zfs
+            .make(&format!("p/a{}={name}", tentative(&bed, name)));
+        bed.zfs.hold_by_hand(name, HOLD);
+    }
+    bed
+}
+
+#[tokio::test]
+async fn a_round_begins_with_the_removal_of_what_is_stale() {
+    let bed = leftovers(&["p/a@1", "p/a@2", "p/a@3", "p/a#mine=p/a@1"]);
+    bed.zfs.hold_by_hand("p/a@3", HOLD);
+    bed.zfs.hold_by_hand("p/a@1", "zrepl_STEP_J_other");
+    let two = cursor(&bed, "p/a@2");
+    let listed = bed.versions("p/a").await.expect("lists");
+    assert_eq!(listed, ["@1", "#mine", "@2", &two, "@3"]);
+    let left = [
+        "@1 zrepl_STEP_J_other",
+        "#mine",
+        "@2",
+        &two,
+        "@3 zrepl_STEP_J_job",
+    ];
+    assert_eq!(bed.zfs.contents("p/a"), left);
+    // And then there is nothing to do.
+    bed.filesystems().await.expect("lists");
+    bed.zfs.calls();
+    bed.versions("p/a").await.expect("lists");
+    assert_eq!(bed.zfs.calls(), ["versions p/a bookmarks"]);
+    assert_eq!(bed.zfs.contents("p/a"), left);
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_spoils_no_listing() {
+    let denied = || Reason::PermissionDenied;
+    let bed = leftovers(&["p/a@1", "p/a@2"]);
+    bed.zfs.fail(Operation::Release, "p", denied());
+    bed.zfs.fail(Operation::DestroyBookmarks, "p", denied());
+    let two = cursor(&bed, "p/a@2");
+    // What is to go is nothing to start from.
+    let listed = bed.versions("p/a").await.expect("lists");
+    assert_eq!(listed, ["@1", "@2", &two]);
+    assert_eq!(bed.zfs.contents("p/a").len(), 6);
+    bed.zfs.mend();
+    bed.versions("p/a").await.expect("lists");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two]);
+
+    let bed = leftovers(&["p/a@1", "p/a@2"]);
+    bed.zfs.fail(Operation::ListHolds, "p", denied());
+    assert_eq!(bed.versions("p/a").await.expect("lists").len(), 6);
+    assert_eq!(bed.zfs.contents("p/a").len(), 6);
+}
+
+#[tokio::test]
+async fn no_mark_goes_while_a_step_is_running() {
+    let bed = Bed::new(&["p/a@1", "p/a@2", "p/a@3"]);
+    let request = bed.step(None, "@1", RESUMABILITY);
+    bed.replicate(&request).await.expect("replicates");
+    let request = bed.step(Some("@1"), "@2", RESUMABILITY);
+    let other = bed.step(Some("@1"), "@3", RESUMABILITY);
+    let stream = bed.send(&request).await.expect("sends");
+    let [from, one, to] = [
+        format!("@1 {HOLD}"),
+        cursor(&bed, "p/a@1"),
+        format!("@2 {HOLD}"),
+    ];
+    // `from` is at the cursor, so another client could take it for stale.
+    let clone = Bed {
+        zfs: Arc::clone(&bed.zfs),
+        sender: bed.sender.clone(),
+    };
+    clone.filesystems().await.expect("lists");
+    clone.versions("p/a").await.expect("lists");
+    assert_eq!(bed.zfs.contents("p/a"), [&from, &one, &to, "@3"]);
+    // Another step of the same filesystem takes nothing away either, whichever is complete first.
+    let second = clone.send(&other).await.expect("sends");
+    let end = format!("@3 {HOLD}");
+    assert_eq!(bed.zfs.contents("p/a"), [&*from, &one, &to, &end]);
+    read(stream).await.expect("reads");
+    bed.complete(&request).await.expect("completes");
+    let two = cursor(&bed, "p/a@2");
+    assert_eq!(bed.zfs.contents("p/a"), [&*from, &one, &to, &two, &end]);
+    // The last one is over; nobody confirms it.
+    drop(second);
+    bed.versions("p/a").await.expect("lists");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two, &end]);
+}
+
+#[tokio::test]
+async fn a_send_that_nobody_waits_for_is_over_and_cleaned_up_after() {
+    let bed = Bed::new(&["p/a@1", "p/a@2"]);
+    bed.zfs.stream_len(10 << 20);
+    let (tell, reached) = tokio::sync::oneshot::channel();
+    bed.zfs
+        .before("send", move |_| tell.send(()).expect("waits"));
+    let request = bed.step(None, "@1", RESUMABILITY);
+    tokio::select! {
+        biased;
+        reached = reached => reached.expect("is sent"),
+        _ = bed.send(&request) => {}
+    }
+    let dataset = DatasetPath::new("p/a").expect("valid");
+    let filesystem = bed.sender.job.filesystems.of(&dataset);
+    while !filesystem.is_idle() {
+        tokio::task::yield_now().await;
+    }
+    let request = bed.step(None, "@2", RESUMABILITY);
+    bed.replicate(&request).await.expect("replicates");
+    let two = cursor(&bed, "p/a@2");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two]);
+}
