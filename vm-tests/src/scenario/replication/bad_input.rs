@@ -64,10 +64,10 @@ const CASES: [Case; 7] = [
     Case {
         name: "busy",
         root: "backup",
-        breaks: "(zfs send -i @1 $bad@2 | (head -c 70000; exec sleep 1000) | zfs receive $copy) >/dev/null 2>&1 </dev/null &
-                 sleep 1; zfs get -H -o value name $copy/%recv",
+        breaks: "(zfs send -i @1 $bad@2 | (head -c 70000; exec tail -f /dev/null) | zfs receive $copy) >/dev/null 2>&1 </dev/null &
+                 until pidof tail >/dev/null; do sleep 0.2; done; sleep 1",
         says: "busy",
-        repairs: "killall sleep; sleep 1",
+        repairs: "killall tail; sleep 1",
     },
     Case {
         name: "key",
