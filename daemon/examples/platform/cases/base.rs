@@ -25,7 +25,7 @@ async fn from_the_cursor(mut case: Case) -> Verdict {
     replication.run(&mut case).await?.assert_done();
     assert_eq!(case.snapshots(&there), ["@1"]);
     let cursor = case.mark(MarkKind::Cursor, SENDER_JOB, "sender@1");
-    assert_eq!(case.bookmarks("sender"), [cursor.clone()]);
+    assert_eq!(case.bookmarks("sender"), [&*cursor]);
     case.set_up("- sender@1\n+ sender@2")?;
     let run = replication.run(&mut case).await?;
     run.assert_done();
@@ -51,12 +51,12 @@ async fn from_a_tentative_cursor(mut case: Case) -> Verdict {
     replication.run(&mut case).await?.assert_done();
     let cursor = case.mark(MarkKind::Cursor, SENDER_JOB, "sender@1");
     let tentative = case.mark(MarkKind::TentativeCursor, SENDER_JOB, "sender@1");
-    assert_eq!(case.bookmarks("sender"), [cursor.clone()]);
+    assert_eq!(case.bookmarks("sender"), [&*cursor]);
     case.set_up(&format!(
         "+ sender#{tentative} sender@1\n- sender@1\n- sender#{cursor}\n+ sender@2"
     ))?;
     case.restart()?;
-    assert_eq!(case.bookmarks("sender"), [tentative.clone()]);
+    assert_eq!(case.bookmarks("sender"), [&*tentative]);
 
     let replication = replication.protect(both(GuaranteeKind::Nothing));
     let run = replication.run(&mut case).await?;

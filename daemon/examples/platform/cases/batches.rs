@@ -9,18 +9,26 @@ use crate::case::Case;
 use crate::{Scenario, Verdict};
 
 pub(crate) const LIST: &[Scenario] = &[
-    Scenario::new("BatchDestroy", |case| Box::pin(batch_destroy(case))),
-    Scenario::new("UndestroyableSnapshotParsing", |case| {
-        Box::pin(undestroyable_snapshot(case))
+    Scenario::new("BatchDestroy", |case| {
+        Box::pin(async move { batch_destroy(&case) })
     }),
-    Scenario::new("GetNonexistent", |case| Box::pin(get_nonexistent(case))),
-    Scenario::new("HoldsWork", |case| Box::pin(holds_work(case))),
-    Scenario::new("IdempotentHold", |case| Box::pin(idempotent_hold(case))),
+    Scenario::new("UndestroyableSnapshotParsing", |case| {
+        Box::pin(async move { undestroyable_snapshot(&case) })
+    }),
+    Scenario::new("GetNonexistent", |case| {
+        Box::pin(async move { get_nonexistent(&case) })
+    }),
+    Scenario::new("HoldsWork", |case| {
+        Box::pin(async move { holds_work(&case) })
+    }),
+    Scenario::new("IdempotentHold", |case| {
+        Box::pin(async move { idempotent_hold(&case) })
+    }),
     Scenario::new("IdempotentBookmark", |case| {
-        Box::pin(idempotent_bookmark(case))
+        Box::pin(async move { idempotent_bookmark(&case) })
     }),
     Scenario::new("IdempotentDestroy", |case| {
-        Box::pin(idempotent_destroy(case))
+        Box::pin(async move { idempotent_destroy(&case) })
     }),
 ];
 
@@ -31,7 +39,7 @@ fn held_by(outcome: &Outcome) -> Option<Vec<&str>> {
     }
 }
 
-async fn batch_destroy(case: Case) -> Verdict {
+fn batch_destroy(case: &Case) -> Verdict {
     case.set_up(
         r#"
         + "foo bar"
@@ -59,7 +67,7 @@ async fn batch_destroy(case: Case) -> Verdict {
 }
 
 /// zrepl reads what zfs(8) prints about several snapshots. We ask for the reason of each, and those that can go do go.
-async fn undestroyable_snapshot(case: Case) -> Verdict {
+fn undestroyable_snapshot(case: &Case) -> Verdict {
     case.set_up(
         r#"
         + "foo bar"
@@ -84,7 +92,7 @@ async fn undestroyable_snapshot(case: Case) -> Verdict {
     Ok(())
 }
 
-async fn get_nonexistent(case: Case) -> Verdict {
+fn get_nonexistent(case: &Case) -> Verdict {
     case.set_up("+ \"foo bar\"\n+ \"foo bar@1\"\n+ \"foo bar#1\" \"foo bar@1\"")?;
     let guid = "guid".parse().expect("a property");
     let read = |name: &str| {
@@ -102,7 +110,7 @@ async fn get_nonexistent(case: Case) -> Verdict {
     Ok(())
 }
 
-async fn holds_work(case: Case) -> Verdict {
+fn holds_work(case: &Case) -> Verdict {
     case.set_up("+ \"foo bar\"\n+ \"foo bar@snap name\"")?;
     let snapshot = case.snapshot("foo bar@snap name");
     for tag in ["tag 1", "tag 2"] {
@@ -119,7 +127,7 @@ async fn holds_work(case: Case) -> Verdict {
     Ok(())
 }
 
-async fn idempotent_hold(case: Case) -> Verdict {
+fn idempotent_hold(case: &Case) -> Verdict {
     case.set_up("+ \"foo bar\"\n+ \"foo bar@1\"")?;
     let request = [HoldRequest {
         snapshot: case.snapshot("foo bar@1"),
@@ -131,7 +139,7 @@ async fn idempotent_hold(case: Case) -> Verdict {
     Ok(())
 }
 
-async fn idempotent_bookmark(case: Case) -> Verdict {
+fn idempotent_bookmark(case: &Case) -> Verdict {
     case.set_up("+ \"foo bar\"\n+ \"foo bar@a snap\"\n+ \"foo bar@another snap\"")?;
     let make = |name: &str, snapshot: &str| {
         let request = BookmarkRequest {
@@ -152,7 +160,7 @@ async fn idempotent_bookmark(case: Case) -> Verdict {
     Ok(())
 }
 
-async fn idempotent_destroy(case: Case) -> Verdict {
+fn idempotent_destroy(case: &Case) -> Verdict {
     case.set_up("+ \"foo bar\"\n+ \"foo bar@a snap\"\n+ \"foo bar#a mark\" \"foo bar@a snap\"")?;
     let destroy = |name: &str| match case.version_name(name) {
         VersionName::Snapshot(name) => case.zfs.destroy_snapshots(&[name]).remove(0),

@@ -45,7 +45,7 @@ async fn create_replication_cursor(case: Case) -> Verdict {
         .into_iter()
         .filter(|it| it.starts_with("zrepl"))
         .collect();
-    assert_eq!(marks, [name.clone()]);
+    assert_eq!(marks, [&*name]);
 
     // By a bookmark of the same snapshot, or by the cursor itself, it is the same mark.
     for bookmark in ["foo bar#1 with space".to_owned(), format!("foo bar#{name}")] {

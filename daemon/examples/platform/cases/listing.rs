@@ -10,23 +10,23 @@ use crate::{Scenario, Verdict};
 
 pub(crate) const LIST: &[Scenario] = &[
     Scenario::new("ListFilesystemsNoFilter", |case| {
-        Box::pin(filesystems_and_volumes(case))
+        Box::pin(async move { filesystems_and_volumes(&case) })
     }),
     Scenario::new("ListFilesystemVersionsTypeFilteringAndPrefix", |case| {
-        Box::pin(types_of_versions(case))
+        Box::pin(async move { types_of_versions(&case) })
     }),
     Scenario::new("ListFilesystemVersionsZeroExistIsNotAnError", |case| {
-        Box::pin(no_versions(case))
+        Box::pin(async move { no_versions(&case) })
     }),
     Scenario::new("ListFilesystemVersionsFilesystemNotExist", |case| {
-        Box::pin(no_filesystem(case))
+        Box::pin(async move { no_filesystem(&case) })
     }),
     Scenario::new("ListFilesystemVersionsUserrefs", |case| {
-        Box::pin(userrefs(case))
+        Box::pin(async move { userrefs(&case) })
     }),
 ];
 
-async fn filesystems_and_volumes(case: Case) -> Verdict {
+fn filesystems_and_volumes(case: &Case) -> Verdict {
     case.set_up("+ \"foo bar\"\n+ \"foo bar/baz blup\"\n+ blup")?;
     let root = case.root();
     shell(&format!(
@@ -69,7 +69,7 @@ fn names(versions: &[FilesystemVersion]) -> Vec<String> {
 }
 
 /// The prefix is left to callers: zrepl asks zfs(8) for everything, too.
-async fn types_of_versions(case: Case) -> Verdict {
+fn types_of_versions(case: &Case) -> Verdict {
     let tree = |fs: &str| {
         format!(
             "+ \"{fs}\"\n+ \"{fs}@foo 1\"\n+ \"{fs}#foo 1\" \"{fs}@foo 1\"\n+ \"{fs}@foo 2\"\n+ \"{fs}#foo 2\" \"{fs}@foo 2\"\n\
@@ -95,7 +95,7 @@ async fn types_of_versions(case: Case) -> Verdict {
     Ok(())
 }
 
-async fn no_versions(case: Case) -> Verdict {
+fn no_versions(case: &Case) -> Verdict {
     case.set_up(r#"+ "foo bar""#)?;
     let listed = case
         .zfs
@@ -104,7 +104,7 @@ async fn no_versions(case: Case) -> Verdict {
     Ok(())
 }
 
-async fn no_filesystem(case: Case) -> Verdict {
+fn no_filesystem(case: &Case) -> Verdict {
     let missing = case.dataset("not existent");
     let error = case
         .zfs
@@ -114,10 +114,11 @@ async fn no_filesystem(case: Case) -> Verdict {
         error.is_not_found() && error.dataset == missing.as_str(),
         "{error:?}"
     );
+    assert!(!case.zfs.exists(&case.entity("not existent"))?);
     Ok(())
 }
 
-async fn userrefs(case: Case) -> Verdict {
+fn userrefs(case: &Case) -> Verdict {
     for fs in ["foo bar", "foo bar/child dataset"] {
         case.set_up(&format!("+ \"{fs}\""))?;
         for number in 1..=4 {

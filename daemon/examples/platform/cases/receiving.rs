@@ -7,17 +7,19 @@ use zfs_safe::begin_record::BeginRecord;
 use zfs_safe::resume_token::ResumeToken;
 use zfs_safe::stream::{ReceiveReport, StreamError};
 use zfs_safe::zfs::{ReceiveArgs, SendArgs, SendFlags};
+use zrepl_daemon::endpoint::Endpoint as _;
+use zrepl_proto::pdu::ReceiveReq;
 
 use crate::case::Case;
-use crate::replication::Replication;
+use crate::replication::{Replication, request};
 use crate::set_up::shell;
 use crate::{Scenario, Verdict};
 
 pub(crate) const LIST: &[Scenario] = &[
     Scenario::new("ResumableRecvAndTokenHandling", |case| {
-        Box::pin(interrupted(case))
+        Box::pin(async move { interrupted(&case) })
     }),
-    Scenario::new("ResumeTokenParsing", |case| Box::pin(tokens(case))),
+    Scenario::new("ResumeTokenParsing", |_| Box::pin(async { tokens() })),
     Scenario::new("ReceiveForceRollbackWorksUnencrypted", |case| {
         Box::pin(forced_rollback(case))
     }),
@@ -80,12 +82,12 @@ pub(crate) fn interrupt(
     Ok(case.token(filesystem).ok_or("no token")?)
 }
 
-async fn interrupted(case: Case) -> Verdict {
+fn interrupted(case: &Case) -> Verdict {
     case.set_up("+ sender\nW sender 1024\n+ sender@1")?;
     let token = interrupt(
-        &case,
+        case,
         "receiver/fs@1",
-        &sending(&case, None, "sender@1", false),
+        &sending(case, None, "sender@1", false),
     )?;
     assert_eq!(token.to_guid, case.guid("sender@1"));
     assert_eq!(token.from_guid, None);
@@ -99,17 +101,17 @@ async fn interrupted(case: Case) -> Verdict {
     // And it is of use.
     let rest = SendArgs {
         resume: Some(token),
-        ..sending(&case, None, "sender@1", false)
+        ..sending(case, None, "sender@1", false)
     };
-    let rest = stream(&case, &rest)?;
+    let rest = stream(case, &rest)?;
     assert!(rest.len() < 700 << 10, "{} bytes again", rest.len());
-    receive(&case, "receiver/fs@1", &rest, false)?;
+    receive(case, "receiver/fs@1", &rest, false)?;
     assert_eq!(case.guid("receiver/fs@1"), case.guid("sender@1"));
     Ok(())
 }
 
 /// Tokens of real receives, with what is in them. zfs(8) is asked what it reads in each.
-async fn tokens(case: Case) -> Verdict {
+fn tokens() -> Verdict {
     const RECORDED: &str = include_str!("../../../../zfs-safe/testdata/resume-tokens.tsv");
     let mut seen = Vec::new();
     for line in RECORDED.lines().filter(|line| !line.starts_with('#')) {
@@ -148,7 +150,6 @@ async fn tokens(case: Case) -> Verdict {
         assert!(said.contains("corrupt"), "{said} ({error})");
     }
     assert_eq!(seen.len(), 4, "full and incremental, raw and not: {seen:?}");
-    drop(case);
     Ok(())
 }
 
@@ -169,6 +170,18 @@ async fn forced_rollback(mut case: Case) -> Verdict {
     let run = replication.run(&mut case).await?;
     run.filesystem("sender")
         .assert_plan_error("no common snapshot or suitable bookmark between sender and receiver");
+    // Also if it is asked without a plan.
+    let send = request(&case, None, "sender@1", None)?;
+    let receive = ReceiveReq {
+        filesystem: send.filesystem.clone(),
+        to: send.to.clone(),
+        clear_resume_token: true,
+        replication_config: send.replication_config,
+    };
+    let (_, stream) = replication.sender(&case)?.send(send).await?;
+    let refused = replication.receiver(&case)?.receive(receive, stream).await;
+    let error = refused.expect_err("it has snapshots").to_string();
+    assert!(error.contains("rename it out of the way"), "{error}");
     assert_eq!(case.snapshots(&there), ["@a", "@b", "@c"]);
     // Unless it is a placeholder.
     shell(&format!(

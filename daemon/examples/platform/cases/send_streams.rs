@@ -20,7 +20,7 @@ pub(crate) const LIST: &[Scenario] = &[
         Box::pin(blocked(case))
     }),
     Scenario::new("SendStreamCloseAfterEOFRead", |case| {
-        Box::pin(read_to_the_end(case))
+        Box::pin(async move { read_to_the_end(&case) })
     }),
     Scenario::new("SendStreamMultipleCloseAfterEOF", |case| {
         Box::pin(finished_twice_after_the_end(case))
@@ -29,7 +29,7 @@ pub(crate) const LIST: &[Scenario] = &[
         Box::pin(finished_twice_before_the_end(case))
     }),
     Scenario::new("SendStreamNonEOFReadErrorHandling", |case| {
-        Box::pin(failing_reader(case))
+        Box::pin(async move { failing_reader(&case) })
     }),
 ];
 
@@ -62,8 +62,8 @@ async fn blocked(case: Case) -> Verdict {
     Ok(())
 }
 
-async fn read_to_the_end(case: Case) -> Verdict {
-    let send = start(&case, 256)?;
+fn read_to_the_end(case: &Case) -> Verdict {
+    let send = start(case, 256)?;
     let mut reader = File::from(send.as_fd().try_clone_to_owned()?);
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes)?;
@@ -71,7 +71,7 @@ async fn read_to_the_end(case: Case) -> Verdict {
     assert_eq!(reader.read(&mut [0; 1])?, 0, "the end stays the end");
     drop(reader);
     send.finish(Ok(()))?;
-    assert_over(&case);
+    assert_over(case);
     Ok(())
 }
 
@@ -112,8 +112,8 @@ async fn finished_twice_before_the_end(case: Case) -> Verdict {
     Ok(())
 }
 
-async fn failing_reader(case: Case) -> Verdict {
-    let send = start(&case, 4096)?;
+fn failing_reader(case: &Case) -> Verdict {
+    let send = start(case, 4096)?;
     let mut reader = File::from(send.as_fd().try_clone_to_owned()?);
     reader.read_exact(&mut [0; 128])?;
     drop(reader);
@@ -129,6 +129,6 @@ async fn failing_reader(case: Case) -> Verdict {
         }
         StreamError::Zfs(_) => panic!("ZFS was blamed: {error:?}"),
     }
-    assert_over(&case);
+    assert_over(case);
     Ok(())
 }
