@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::guest::{Guest, Output};
 use crate::shipping;
 use crate::status::{Run, Status};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, ZREPL_AND_EXAMPLES};
 
 /// How long a daemon may take until its control socket answers.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -33,7 +33,16 @@ pub(crate) fn program(profile: &str) -> Result<(String, Vec<u8>)> {
         "--bin",
         "zrepl",
     ];
-    let path = Workspace::find()?.executable(&build, "zrepl")?;
+    built(&build)
+}
+
+/// The same for scenarios, together with the other programs that they need.
+pub(crate) fn tested_program() -> Result<(String, Vec<u8>)> {
+    built(&ZREPL_AND_EXAMPLES)
+}
+
+fn built(build: &[&str]) -> Result<(String, Vec<u8>)> {
+    let path = Workspace::find()?.executable(build, PROGRAM)?;
     Ok((PROGRAM.to_owned(), shipping::stripped(&path)?))
 }
 

@@ -10,6 +10,21 @@ use serde_json::Value;
 
 use crate::summary::Totals;
 
+/// Builds zrepl and the daemon's programs for guests in one go. What cargo builds together shares its features; one by one, the
+/// daemon and what it depends on would be compiled twice.
+pub(crate) const ZREPL_AND_EXAMPLES: [&str; 10] = [
+    "build",
+    "--profile",
+    "guest",
+    "-p",
+    "zrepl",
+    "-p",
+    "zrepl-daemon",
+    "--bin",
+    "zrepl",
+    "--examples",
+];
+
 /// Where `Cargo.lock` is.
 #[derive(Debug)]
 pub(crate) struct Workspace {

@@ -8,7 +8,7 @@ use super::Bench;
 use crate::guest;
 use crate::machine::Options;
 use crate::shipping::{self, Loader};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, ZREPL_AND_EXAMPLES};
 
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
@@ -26,6 +26,8 @@ pub(super) fn receiver_on_zfs(bench: &Bench<'_>) -> Result<()> {
 /// What zrepl's platform tests prove of replication, holds, cursors, tokens and encryption, and more, by both ways to ZFS.
 pub(super) fn platform_tests(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zrepl-daemon", "platform")
+}
+
 /// The sender: what rounds and steps cost, which marks are there when, encryption, properties, resumed steps, by both ways to ZFS.
 pub(super) fn sender_on_zfs(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zrepl-daemon", "sending")
@@ -37,7 +39,7 @@ pub(super) fn zfs_safe_demo(bench: &Bench<'_>) -> Result<()> {
 }
 
 fn run(bench: &Bench<'_>, package: &str, example: &str) -> Result<()> {
-    let build = [
+    let alone = [
         "build",
         "--profile",
         "guest",
@@ -46,7 +48,12 @@ fn run(bench: &Bench<'_>, package: &str, example: &str) -> Result<()> {
         "--example",
         example,
     ];
-    let program = Workspace::find()?.executable(&build, example)?;
+    let build = if package == "zrepl-daemon" {
+        &ZREPL_AND_EXAMPLES[..]
+    } else {
+        &alone[..]
+    };
+    let program = Workspace::find()?.executable(build, example)?;
     let options = Options {
         files: vec![(example.to_owned(), shipping::stripped(&program)?)],
         ..Options::default()

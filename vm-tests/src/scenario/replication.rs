@@ -25,7 +25,7 @@ fn in_guest_with_zrepl(
     mut files: Vec<(String, Vec<u8>)>,
     steps: impl FnOnce(&Guest, &str) -> Result<()>,
 ) -> Result<()> {
-    files.push(daemon::program("guest")?);
+    files.push(daemon::tested_program()?);
     let options = Options {
         files,
         ..Options::default()

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha512_256};
 
 use super::Bench;
+use crate::daemon;
 use crate::guest::{Guest, Output};
 use crate::machine::Options;
-use crate::shipping::{self, Loader};
-use crate::workspace::Workspace;
+use crate::shipping::Loader;
 
 /// The values of `ZREPL_ZFS_BACKEND`.
 const BACKENDS: [&str; 2] = ["native", "cli"];
@@ -310,17 +310,7 @@ fn in_guest_with_zrepl(
     mut files: Vec<(String, Vec<u8>)>,
     steps: impl FnOnce(&Zrepl<'_>) -> Result<()>,
 ) -> Result<()> {
-    const BUILD: [&str; 7] = [
-        "build",
-        "--profile",
-        "guest",
-        "-p",
-        "zrepl",
-        "--bin",
-        "zrepl",
-    ];
-    let program = Workspace::find()?.executable(&BUILD, "zrepl")?;
-    files.push(("zrepl".to_owned(), shipping::stripped(&program)?));
+    files.push(daemon::tested_program()?);
     let options = Options {
         files,
         ..Options::default()

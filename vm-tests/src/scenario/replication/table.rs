@@ -71,7 +71,7 @@ pub(crate) fn replication_between_releases(bench: &Bench<'_>) -> Result<()> {
     let options = Options {
         memory_mib: 1280,
         files: vec![
-            daemon::program("guest")?,
+            daemon::tested_program()?,
             ("secret.key".to_owned(), vec![7; 32]),
         ],
         ..Options::default()
