@@ -24,6 +24,7 @@ struct Shared {
     commit: GroupCommit,
     versions: VersionMemory,
     marks: MarkMemory,
+    making_parents: tokio::sync::Mutex<()>,
 }
 
 impl LocalZfs {
@@ -33,12 +34,18 @@ impl LocalZfs {
             versions: VersionMemory::new(Arc::clone(&zfs))?,
             commit: GroupCommit::new(zfs),
             marks: MarkMemory::default(),
+            making_parents: tokio::sync::Mutex::default(),
         })))
     }
 
     /// Everything that is neither joined nor remembered.
     pub fn zfs(&self) -> &dyn Zfs {
         &**self.0.commit.zfs()
+    }
+
+    /// To be held while parents of a received filesystem are looked for and made: several receivers can need the same.
+    pub async fn making_parents(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.making_parents.lock().await
     }
 
     /// Changes that are joined with those of others.

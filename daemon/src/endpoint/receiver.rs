@@ -61,8 +61,6 @@ pub struct Receiver {
     settings: Arc<Settings>,
     listing: Arc<Listing>,
     running: Running,
-    /// Parents are made by one stream at a time.
-    parents: Arc<tokio::sync::Mutex<()>>,
     tasks: TaskTracker,
 }
 
@@ -74,7 +72,6 @@ impl Receiver {
             settings: Arc::new(settings),
             listing: Arc::default(),
             running: Running::default(),
-            parents: Arc::default(),
             tasks: TaskTracker::new(),
         }
     }

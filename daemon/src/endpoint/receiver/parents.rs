@@ -31,7 +31,8 @@ pub(super) enum ParentsError {
     Zfs(#[from] ZfsError),
 }
 
-/// Makes all parents of `target` that are missing. Blocks. Not to be called twice at the same time for the same root.
+/// Makes all parents of `target` that are missing. Blocks. To be called under [`LocalZfs::making_parents`], so that others of this
+/// process do not make the same at the same time; other processes may.
 pub(super) fn make(
     zfs: &LocalZfs,
     root: &ReceiveRoot,
@@ -80,13 +81,30 @@ pub(super) fn create(zfs: &LocalZfs, creation: &Creation) -> Result<(), ZfsError
     match zfs.create_filesystem(&unfinished, &properties) {
         Err(error) if error.reason == Reason::AlreadyExists => {
             // Left behind by somebody who was killed. Nothing can be in it.
-            zfs.destroy_dataset(&unfinished)?;
+            gone(zfs.destroy_dataset(&unfinished))?;
             zfs.create_filesystem(&unfinished, &properties)?;
         }
         created => created?,
     }
     match zfs.rename(&unfinished, &creation.dataset) {
-        Err(error) if error.reason == Reason::AlreadyExists => zfs.destroy_dataset(&unfinished),
+        // Somebody was faster, be it another daemon.
+        Err(error) if error.reason == Reason::AlreadyExists => {
+            gone(zfs.destroy_dataset(&unfinished))
+        }
+        Err(error)
+            if error.is_not_found()
+                && zfs.exists(&EntityName::from(creation.dataset.clone()))? =>
+        {
+            Ok(())
+        }
         renamed => renamed,
+    }
+}
+
+/// What is not there any more need not be destroyed.
+fn gone(destroyed: Result<(), ZfsError>) -> Result<(), ZfsError> {
+    match destroyed {
+        Err(error) if error.is_not_found() => Ok(()),
+        destroyed => destroyed,
     }
 }

@@ -189,7 +189,7 @@ pub(super) async fn receive(
     }
     let prepared = {
         // Several may need the same parent.
-        let _alone = receiver.parents.lock().await;
+        let _alone = receiver.zfs.making_parents().await;
         let (settings, wanted) = (Arc::clone(&receiver.settings), wanted.clone());
         let prepare = move |zfs: &LocalZfs| prepare(zfs, &settings, &wanted, begin);
         receiver.zfs.run(prepare).await?

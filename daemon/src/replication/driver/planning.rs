@@ -1,5 +1,6 @@
 //! Planning one filesystem: what both sides list, the plan that follows from it, and the sender's estimate of each step's size.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -7,13 +8,16 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument as _;
 use zfs_safe::name::DatasetPath;
 use zrepl_proto::pdu::{
-    FilesystemVersion, ListFilesystemVersionsReq, Protection, SendCompletedReq, VersionType,
+    FilesystemVersion, GuaranteeKind, ListFilesystemVersionsReq, Protection, SendCompletedReq,
+    VersionType,
 };
 
 use super::failure::Failure;
 use super::memory::Remembered;
 use super::{SUBSYSTEM, Settings, Sides};
 use crate::causes::chain;
+use crate::endpoint::mark::MarkKind;
+use crate::endpoint::mark::name::{BookmarkMeaning, parse_bookmark};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::replication::attempt::{Stage, TokenProgress, classify, continue_plan};
 use crate::replication::plan::{self, Facts, Pair, Policy, Reason, Side, Steps};
@@ -124,6 +128,7 @@ impl Planner {
         uncompleted: &[Step],
     ) -> Result<Planned, Failure> {
         let filesystem = facts.pair.filesystem.clone();
+        let confirmed = cursors(&facts.sender);
         let receiver = facts.pair.receiver.as_ref();
         let has_token = receiver.is_some_and(|it| it.resume_token.is_some());
         let spare = has_token.then(|| facts.clone());
@@ -144,10 +149,21 @@ impl Planner {
             }
         }
         let planned = result.map_err(|stopped| stopped.failure)?;
-        if let Some(arrived) = arrived.filter(|it| planned.is_based_on(it)) {
-            self.catch_up(&filesystem, arrived).await?;
+        let arrived = arrived.filter(|it| planned.is_based_on(it)).cloned();
+        let arrived = arrived.or_else(|| planned.unconfirmed(&confirmed));
+        if let Some(arrived) = arrived.filter(|_| self.moves_cursors()) {
+            self.catch_up(&filesystem, &arrived).await?;
         }
         Ok(planned)
+    }
+
+    /// Where nothing is promised for one kind of step, no cursor tells nothing.
+    fn moves_cursors(&self) -> bool {
+        let Protection {
+            initial,
+            incremental,
+        } = self.protection;
+        initial != GuaranteeKind::Nothing && incremental != GuaranteeKind::Nothing
     }
 
     async fn try_plan(&self, facts: Facts, uncompleted: &[Step]) -> Result<Planned, Stopped> {
@@ -240,6 +256,40 @@ impl Planned {
         };
         base.is_some_and(|it| it.guid() == arrived.to.guid())
     }
+}
+
+impl Planned {
+    /// The snapshot that both sides have as their newest, if the sender has no cursor there: whoever was to tell it that the snapshot
+    /// has arrived died before. Nothing would tell it otherwise until the next snapshot is taken.
+    fn unconfirmed(&self, confirmed: &HashSet<u64>) -> Option<Step> {
+        let Reason::UpToDate { latest } = &self.reason else {
+            return None;
+        };
+        let is_known = !latest.is_snapshot() || confirmed.contains(&latest.guid().get());
+        (!is_known).then(|| Step {
+            from: None,
+            to: latest.clone(),
+            resume_token: None,
+        })
+    }
+}
+
+/// The guids that the sender's cursors are at, of whichever job: what it calls itself is not known here.
+fn cursors(sender: &[FilesystemVersion]) -> HashSet<u64> {
+    let cursor = |version: &FilesystemVersion| match parse_bookmark(&version.name)? {
+        BookmarkMeaning::Mark {
+            kind: MarkKind::Cursor,
+            guid,
+            ..
+        } if guid.get() == version.guid => Some(version.guid),
+        BookmarkMeaning::Mark { .. } | BookmarkMeaning::LegacyCursor => None,
+    };
+    let is_bookmark = |it: &&FilesystemVersion| it.version_type() == Ok(VersionType::Bookmark);
+    sender
+        .iter()
+        .filter(is_bookmark)
+        .filter_map(cursor)
+        .collect()
 }
 
 fn refusal(step: &Step, error: &EndpointError) -> Stopped {

@@ -512,6 +512,27 @@ async fn what_follows_a_transfer_does_not_delay_that_of_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sender_that_never_heard_of_the_last_step_is_told() {
+    // As after a kill between the last byte and the cursor.
+    let world = World::new(&["a:1,2", "b:1"])
+        .received_unheard("a", &[1, 2])
+        .received("b", &[1]);
+    let ran = replicate(&world, &settings()).await;
+    assert_eq!(ran.ending.failed_filesystems, Some(0));
+    assert_eq!(world.logged("completed"), ["a"]);
+    assert_eq!(world.state().cursors["a"], 2);
+    // Once.
+    replicate(&world, &settings()).await;
+    assert_eq!(world.logged("completed"), ["a"]);
+    // Where nothing is promised there are no cursors, and nothing is to be told.
+    let world = World::new(&["a:1,2"]).received_unheard("a", &[1, 2]);
+    let mut careless = settings();
+    careless.protection.incremental = zrepl_proto::pdu::GuaranteeKind::Nothing;
+    replicate(&world, &careless).await;
+    assert!(world.logged("completed").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_step_that_cannot_be_completed_has_failed_though_it_arrived() {
     let world = World::new(&["a:1,2", "a/b:3"]).faults(Op::Complete, "a", How::Permanent, 1);
     let mut memory = Memory::default();

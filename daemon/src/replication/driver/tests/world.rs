@@ -133,8 +133,17 @@ impl World {
         filesystem.versions.push(version);
     }
 
-    /// The receiver has these already.
+    /// The receiver has these already, and the sender knows.
     pub(super) fn received(self, path: &str, guids: &[u64]) -> Self {
+        let this = self.received_unheard(path, guids);
+        if let Some(newest) = guids.last() {
+            this.state().cursors.insert(path.to_owned(), *newest);
+        }
+        this
+    }
+
+    /// The receiver has these already, which the sender was not told.
+    pub(super) fn received_unheard(self, path: &str, guids: &[u64]) -> Self {
         let mut state = self.state();
         let filesystem = state.receiver.entry(path.to_owned()).or_default();
         filesystem
@@ -234,6 +243,13 @@ impl World {
 
 fn version(guid: u64) -> FilesystemVersion {
     (&model::snapshot(&guid.to_string(), guid, guid)).into()
+}
+
+fn cursor(guid: u64) -> FilesystemVersion {
+    let of = version(guid);
+    let creation = of.created().expect("a time");
+    let name = format!("zrepl_CURSOR_G_{guid:016x}_J_job");
+    FilesystemVersion::bookmark(name, guid, of.create_txg, creation)
 }
 
 fn described(request: &SendReq) -> String {
@@ -358,7 +374,10 @@ impl Endpoint for FakeSide {
         self.world.mishap(Op::Versions(self.side), path).await?;
         let state = self.world.state();
         let versions = match self.side {
-            Side::Sender => state.sender.get(path).map(|it| it.versions.clone()),
+            Side::Sender => state.sender.get(path).map(|it| {
+                let cursor = state.cursors.get(path).map(|&guid| cursor(guid));
+                it.versions.iter().cloned().chain(cursor).collect()
+            }),
             Side::Receiver => state.receiver.get(path).map(|it| it.snapshots.clone()),
         };
         match versions {
