@@ -152,22 +152,22 @@ pub(crate) fn step<'a>(from: &'a str, to: &'a str) -> Of<'a> {
     }
 }
 
-impl Bed {
-    fn send_args(&self, of: Of<'_>) -> SendArgs {
-        SendArgs {
-            snapshot: SnapshotName::new(of.to).expect("valid"),
-            base: of.from.map(|from| VersionName::new(from).expect("valid")),
-            flags: SendFlags {
-                raw: of.raw,
-                ..SendFlags::default()
-            },
-            resume: None,
-        }
+fn send_args(of: Of<'_>) -> SendArgs {
+    SendArgs {
+        snapshot: SnapshotName::new(of.to).expect("valid"),
+        base: of.from.map(|from| VersionName::new(from).expect("valid")),
+        flags: SendFlags {
+            raw: of.raw,
+            ..SendFlags::default()
+        },
+        resume: None,
     }
+}
 
+impl Bed {
     /// A whole stream.
     pub(crate) fn bytes(&self, of: Of<'_>) -> Vec<u8> {
-        self.bytes_of(&self.send_args(of))
+        self.bytes_of(&send_args(of))
     }
 
     /// The rest of a stream whose receive was interrupted.
@@ -176,7 +176,7 @@ impl Bed {
         let resume = zfs_safe::resume_token::ResumeToken::decode(&token);
         self.bytes_of(&SendArgs {
             resume: Some(resume.expect("a token")),
-            ..self.send_args(of)
+            ..send_args(of)
         })
     }
 

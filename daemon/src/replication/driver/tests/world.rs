@@ -136,9 +136,15 @@ impl World {
     /// The receiver has these already, and the sender knows.
     pub(super) fn received(self, path: &str, guids: &[u64]) -> Self {
         let this = self.received_unheard(path, guids);
-        if let Some(newest) = guids.last() {
-            this.state().cursors.insert(path.to_owned(), *newest);
+        let mut state = this.state();
+        let is_sent = |guid: &&u64| {
+            let sent = state.sender.get(path);
+            sent.is_some_and(|it| it.versions.iter().any(|version| version.guid == **guid))
+        };
+        if let Some(&newest) = guids.last().filter(is_sent) {
+            state.cursors.insert(path.to_owned(), newest);
         }
+        drop(state);
         this
     }
 
