@@ -22,7 +22,7 @@ use zrepl_daemon::transport::BoxFuture;
 use zrepl_daemon::zfs_backend::{self, Choice};
 use zrepl_proto::pdu::{
     FilesystemVersion, GuaranteeKind, ListFilesystemReq, ListFilesystemVersionsReq, Protection,
-    ReceiveReq,
+    ReceiveReq, SendCompletedReq, SendReq,
 };
 
 pub(crate) const POOLS: &str = "
@@ -250,6 +250,21 @@ impl Ask<'_> {
             clear_resume_token: false,
             replication_config: Some(protection.into()),
         }
+    }
+
+    /// What a driver says of a step that arrived in an earlier run.
+    pub(crate) fn completed(filesystem: &str, of: Of<'_>) -> SendCompletedReq {
+        let ReceiveReq {
+            to,
+            replication_config,
+            ..
+        } = Self::request(filesystem, of, GuaranteeKind::Resumability);
+        SendCompletedReq::new(SendReq {
+            filesystem: filesystem.to_owned(),
+            to,
+            replication_config,
+            ..SendReq::default()
+        })
     }
 
     pub(crate) async fn receive(

@@ -318,6 +318,15 @@ async fn the_mark_moves_and_stale_ones_go(bed: Bed) {
         "mine\nzrepl_last_received_J_other"
     );
     assert_eq!(holds(&format!("{fs}@2")), "zrepl_last_received_J_sink");
+    // Killed after the snapshot was there and before it was marked: it is told again by a driver that finds the sender without cursor.
+    sh(&format!("zfs release zrepl_last_received_J_sink {fs}@2"));
+    let receiver = bed.receiver(&root, OFF);
+    for name in ["src/fs@2", "src/fs@1"] {
+        let told = Ask::completed("fs", full(name));
+        receiver.send_completed(told).await.expect("confirmed");
+        let marked = holds(&format!("{fs}@2"));
+        assert_eq!(marked, "zrepl_last_received_J_sink", "after {name}");
+    }
     // Nothing promised, nothing marked.
     let of = step("src/fs@2", "src/fs@3");
     let request = Ask::request("fs", of, GuaranteeKind::Nothing);

@@ -156,8 +156,24 @@ impl Endpoint for Receiver {
         destroyed.await.map_err(|error| failed(error.to_string()))
     }
 
-    /// The marks of a receiver are made when something has arrived.
-    async fn send_completed(&self, _: SendCompletedReq) -> Result<SendCompletedRes, EndpointError> {
+    /// The marks of a receiver are made when something has arrived, so mostly nothing is to be done. But a receiver that was killed
+    /// between the two has none, and a driver of ours that finds a sender without cursor tells both sides.
+    async fn send_completed(
+        &self,
+        request: SendCompletedReq,
+    ) -> Result<SendCompletedRes, EndpointError> {
+        let Some(original) = request.original_req else {
+            return Ok(SendCompletedRes {});
+        };
+        let dataset = self.local(&original.filesystem)?;
+        if self.running.contains(&dataset) {
+            return Ok(SendCompletedRes {});
+        }
+        let settings = Arc::clone(&self.settings);
+        let confirmed = self
+            .zfs
+            .run(move |zfs| receive::confirm(zfs, &settings, &dataset, &original));
+        confirmed.await?;
         Ok(SendCompletedRes {})
     }
 

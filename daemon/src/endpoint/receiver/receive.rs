@@ -16,7 +16,7 @@ use zfs_safe::stream::{ReceiveReport, StreamError as ZfsStreamError};
 use zfs_safe::version::FilesystemVersion;
 use zfs_safe::zfs::{PackageArgs, ReceiveArgs};
 use zfs_safe::{Outcome, ZfsError};
-use zrepl_proto::pdu::{Check as _, GuaranteeKind, PduError, Protection, ReceiveReq};
+use zrepl_proto::pdu::{Check as _, GuaranteeKind, PduError, Protection, ReceiveReq, SendReq};
 
 use super::parents::{self, ParentsError};
 use super::target::{Kind, REPLACING, Target};
@@ -26,7 +26,7 @@ use crate::endpoint::EndpointError;
 use crate::endpoint::access::AccessError;
 use crate::endpoint::local_zfs::LocalZfs;
 use crate::endpoint::mark::guarantee::after_receive;
-use crate::endpoint::mark::{Change, MarkError};
+use crate::endpoint::mark::{Change, Mark, MarkError, MarkKind};
 use crate::endpoint::placeholder::{Creation, Encryption, OFF, ON};
 use crate::endpoint::stream::{SendStream, StreamError};
 use crate::endpoint::zfs_stream::{self, Begin, BeginError, ReceiveError};
@@ -431,6 +431,37 @@ fn complete(
         tracing::warn!(fs = %dataset, err = %error, "cannot clear placeholder property");
     }
     mark(zfs, settings, promise, &received)
+}
+
+/// Marks a snapshot that arrived earlier, unless something newer is marked. Blocks.
+pub(super) fn confirm(
+    zfs: &LocalZfs,
+    settings: &Settings,
+    dataset: &DatasetPath,
+    request: &SendReq,
+) -> Result<(), Failure> {
+    let (Some(to), Some(config)) = (&request.to, &request.replication_config) else {
+        return Ok(());
+    };
+    to.check()?;
+    let protection = Protection::try_from(config).map_err(PduError::from)?;
+    let promise = protection.of_step(request.from.is_some());
+    let arrived = zfs.version(&VersionName::from(dataset.snapshot(&to.name)?))?;
+    let announced = Guid::new(to.guid);
+    if arrived.guid != announced {
+        return Err(Failure::Guid {
+            announced,
+            found: arrived.guid,
+        });
+    }
+    let held = zfs.holds(dataset)?;
+    let is_newer = |mark: &Mark| {
+        mark.kind() == MarkKind::LastReceivedHold && mark.createtxg() > arrived.createtxg
+    };
+    if held.of_job(&settings.job).any(is_newer) {
+        return Ok(());
+    }
+    mark(zfs, settings, promise, &arrived)
 }
 
 /// Moves the mark of what was received last.

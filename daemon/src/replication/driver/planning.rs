@@ -223,26 +223,27 @@ impl Planner {
         Ok(sizes)
     }
 
-    /// Tells the sender of a snapshot that arrived in an earlier attempt, without the sender having confirmed that it knows. A
-    /// sender that does not want to know is none the worse off: the next step tells it more.
+    /// Tells both sides of a snapshot that arrived in an earlier attempt or run, without the sender having confirmed that it knows:
+    /// first the receiver, which may have died before it marked what had arrived (a zrepl 0.7.0 does nothing then), then the
+    /// sender. A side that does not want to know is none the worse off: the next step tells it more.
     async fn catch_up(&self, filesystem: &DatasetPath, arrived: &Step) -> Result<(), Failure> {
-        let request = arrived.send_request(filesystem.as_str(), self.protection);
-        let told = self
-            .sides
-            .sender
-            .send_completed(SendCompletedReq::new(request));
-        match told.await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_temporary() => {
-                let what = format!("be told that {} has arrived", arrived.to);
-                Err(Failure::asking(Side::Sender, &what, &error))
-            }
-            Err(error) => {
-                let err = chain(&error);
-                tracing::warn!(subsystem = SUBSYSTEM, %filesystem, step = %arrived.to, %err, "sender cannot be told what has arrived, leaving it to the next step");
-                Ok(())
+        let Sides { sender, receiver } = &self.sides;
+        for (side, endpoint) in [(Side::Receiver, receiver), (Side::Sender, sender)] {
+            let request = arrived.send_request(filesystem.as_str(), self.protection);
+            let told = endpoint.send_completed(SendCompletedReq::new(request));
+            match told.await {
+                Ok(_) => {}
+                Err(error) if error.is_temporary() => {
+                    let what = format!("be told that {} has arrived", arrived.to);
+                    return Err(Failure::asking(side, &what, &error));
+                }
+                Err(error) => {
+                    let err = chain(&error);
+                    tracing::warn!(subsystem = SUBSYSTEM, %filesystem, step = %arrived.to, %err, "{side} cannot be told what has arrived, leaving it to the next step");
+                }
             }
         }
+        Ok(())
     }
 }
 

@@ -520,6 +520,7 @@ async fn a_sender_that_never_heard_of_the_last_step_is_told() {
     let ran = replicate(&world, &settings()).await;
     assert_eq!(ran.ending.failed_filesystems, Some(0));
     assert_eq!(world.logged("completed"), ["a"]);
+    assert_eq!(world.logged("confirmed"), ["a"], "so is the receiver");
     assert_eq!(world.state().cursors["a"], 2);
     // Once.
     replicate(&world, &settings()).await;
