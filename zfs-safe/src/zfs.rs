@@ -308,7 +308,7 @@ pub struct SendFlags {
     pub saved: bool,
     /// Send properties along (`-p`). The stream is then a package, whose first record is
     /// [`Compound`](crate::begin_record::BeginRecordError::Compound). Only zfs(8) can make it, so both implementations run
-    /// it; [`Zfs::receive_package`] takes it. The base cannot be a bookmark. Estimates do not count properties.
+    /// it; [`Zfs::receive_package`] takes it. Estimates do not count properties.
     pub properties: bool,
     /// Send properties as they were received (`-b`), in a package as well.
     pub backup: bool,

@@ -349,7 +349,7 @@ impl Job {
             tracing::info!(
                 fs = %dataset,
                 to = %step.to.name,
-                "properties are not sent with a step that is resumed or starts from a bookmark"
+                "properties are not sent with a step that is resumed"
             );
         }
         let send = zfs.zfs().send(&args).map_err(SenderError::Send)?;

@@ -240,7 +240,7 @@ impl<'a> Builder<'a> {
         let source = Source::new(
             self.environment.zfs.clone(),
             sender_settings(&job.name, &job.filesystems, &job.send),
-            client_cursor::can_have_several_clients(&job.serve),
+            client_cursor::can_have_several_clients(&job.serve, &self.config.jobs),
             others
                 .filter(|name| **name != job.name)
                 .map(JobId::from)

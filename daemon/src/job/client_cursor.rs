@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use zrepl_proto::extension::{Agreement, Extension, Extensions};
 
-use crate::config::connection::Serve;
+use crate::config::connection::{Connect, Serve};
+use crate::config::job::JobConfig;
 use crate::endpoint::mark::JobId;
 use crate::name::ClientIdentity;
 use crate::transport::ip_map::Entry;
@@ -30,9 +31,9 @@ pub(super) fn is_agreed(agreement: &Agreement) -> bool {
     agreement.version("zrepl.client-cursor") == Some(1)
 }
 
-/// Whether more than one client can come. A client that may connect from anywhere counts as many, and so does a job of the
-/// same daemon: its configuration alone does not say how many there are.
-pub(super) fn can_have_several_clients(serve: &Serve) -> bool {
+/// Whether more than one client can come. A network counts as many; within the daemon the clients are those of its `jobs` that connect
+/// to this listener.
+pub(super) fn can_have_several_clients(serve: &Serve, jobs: &[JobConfig]) -> bool {
     let several = |identities: BTreeSet<&str>| identities.len() > 1;
     match serve {
         Serve::Tcp(tcp) => {
@@ -49,7 +50,16 @@ pub(super) fn can_have_several_clients(serve: &Serve) -> bool {
                 .map(ClientIdentity::as_str)
                 .collect(),
         ),
-        Serve::Local(_) => true,
+        Serve::Local(local) => several(
+            jobs.iter()
+                .filter_map(|job| match job.connect()? {
+                    Connect::Local(connect) if connect.listener_name == local.listener_name => {
+                        Some(connect.client_identity.as_str())
+                    }
+                    _ => None,
+                })
+                .collect(),
+        ),
     }
 }
 
@@ -69,7 +79,7 @@ mod tests {
     use zrepl_proto::extension::negotiate;
 
     use super::*;
-    use crate::config::{self, job::JobConfig};
+    use crate::config;
 
     fn serve(text: &str) -> Serve {
         let yaml = format!(
@@ -99,10 +109,31 @@ mod tests {
             (tls("[a, b]"), true),
             (stdinserver("[a]"), false),
             (stdinserver("[a, b]"), true),
-            ("{type: local, listener_name: l}".to_owned(), true),
         ] {
-            assert_eq!(can_have_several_clients(&serve(&text)), expected, "{text}");
+            assert_eq!(
+                can_have_several_clients(&serve(&text), &[]),
+                expected,
+                "{text}"
+            );
         }
+    }
+
+    #[test]
+    fn clients_within_the_daemon_are_those_of_its_jobs() {
+        let several = |clients: &[(&str, &str)]| {
+            let mut yaml = "jobs:\n".to_owned();
+            for (number, (listener, client)) in clients.iter().enumerate() {
+                yaml += &format!(
+                    "- {{type: pull, name: p{number}, connect: {{type: local, listener_name: {listener}, client_identity: {client}}}, \
+                     root_fs: b/{number}, interval: manual, pruning: {{keep_sender: [{{type: not_replicated}}], \
+                     keep_receiver: [{{type: last_n, count: 1}}]}}}}\n"
+                );
+            }
+            let jobs = config::parse("test.yml", &yaml).expect("good").config.jobs;
+            can_have_several_clients(&serve("{type: local, listener_name: l}"), &jobs)
+        };
+        assert!(!several(&[("l", "a"), ("l", "a"), ("other", "b")]));
+        assert!(several(&[("l", "a"), ("l", "b")]));
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Step {
         // A stream that goes on has the form that it began with, and zrepl 0.7.0 says no more than the token to zfs(8).
         let flags = match self.token {
             Some(_) => SendFlags::default(),
-            None => flags(options, !self.starts_from_bookmark()),
+            None => flags(options),
         };
         SendArgs {
             snapshot: self.snapshot.clone(),
@@ -133,16 +133,15 @@ impl Step {
     }
 }
 
-/// `zfs send` refuses to send properties from a bookmark on. The data is what matters: properties go with a later step.
-fn flags(options: &SendOptions, can_send_properties: bool) -> SendFlags {
+fn flags(options: &SendOptions) -> SendFlags {
     SendFlags {
         raw: options.encrypted || options.raw,
         compressed: options.compressed,
         embedded: options.embedded_data,
         large_blocks: options.large_blocks,
         saved: options.saved,
-        properties: options.send_properties && can_send_properties,
-        backup: options.backup_properties && can_send_properties,
+        properties: options.send_properties,
+        backup: options.backup_properties,
     }
 }
 

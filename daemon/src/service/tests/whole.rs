@@ -39,6 +39,13 @@ const JOBS: &str = "
   recv: {placeholder: {encryption: 'off'}}
   interval: manual
   pruning: *pruning
+- type: pull
+  name: another
+  connect: {type: local, listener_name: s, client_identity: another}
+  root_fs: tank/another
+  recv: {placeholder: {encryption: 'off'}}
+  interval: manual
+  pruning: *pruning
 ";
 
 /// A daemon that runs.
@@ -68,6 +75,7 @@ fn start(directory: &Path, jobs: &str) -> Running {
     let fake = Arc::new(FakeZfs::with(&[
         "tank/backup",
         "tank/pulled",
+        "tank/another",
         "tank/src@1",
         "tank/src@2",
     ]));
@@ -165,11 +173,15 @@ impl Running {
 async fn jobs_replicate_when_they_are_woken_up() {
     let directory = directory();
     let daemon = start(directory.path(), JOBS);
-    for (job, owner) in [("push", "push"), ("pull", "src_C_puller")] {
+    for (job, kind, owner) in [
+        ("push", "push", "push"),
+        ("pull", "pull", "src_C_puller"),
+        ("another", "pull", "src_C_another"),
+    ] {
         daemon.wake_up(job).await;
-        let attempt = daemon.attempt(job, job).await;
+        let attempt = daemon.attempt(job, kind).await;
         assert_came_to_the_receiver(&attempt);
-        // Marks of a source have the client's name in theirs.
+        // Marks of a source with several clients have the client's name in theirs.
         let marked = daemon.fake.contents("tank/src").join(" ");
         assert!(marked.contains(&format!("_J_{owner}")), "{marked}");
     }

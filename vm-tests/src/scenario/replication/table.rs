@@ -15,7 +15,7 @@ use crate::link::{Pair, RECEIVER, SENDER};
 use crate::machine::{Machine, Options};
 use crate::recipe::ZfsVersion;
 use crate::scenario::Bench;
-use configuration::{Direction, Transport, Way};
+use configuration::{Direction, Way};
 use rounds::Rounds;
 
 /// One job, what it replicates, and where that is to be found.
@@ -176,12 +176,7 @@ impl Way {
                     (job.clone(), self.passive_job("")),
                 ),
                 Direction::Pull => {
-                    let source = self.passive_job(suffix);
-                    // A source that anybody in its daemon may pull from keeps a cursor for each.
-                    let cursor = match self.transport {
-                        Transport::Local => format!("{source}_C_active"),
-                        Transport::Tcp | Transport::Tls | Transport::Ssh => source,
-                    };
+                    let cursor = self.passive_job(suffix);
                     (format!("backup/pulled/{tree}"), (cursor, job.clone()))
                 }
             };

@@ -388,7 +388,7 @@ async fn a_resumed_step_has_the_form_that_it_began_with_and_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn from_a_bookmark_nothing_is_estimated_and_no_properties_are_sent() {
+async fn from_a_bookmark_nothing_is_estimated_and_all_else_is_as_ever() {
     let bed = Bed::with(&["p/a@1", "p/a#1=p/a@1", "p/a@2"], |settings| {
         settings.send = options("{send_properties: true, compressed: true}");
     });
@@ -400,7 +400,7 @@ async fn from_a_bookmark_nothing_is_estimated_and_no_properties_are_sent() {
     assert_eq!(estimates.count(), 0);
     bed.send(&request).await.expect("sends");
     let last = bed.zfs.calls().pop();
-    assert_eq!(last.as_deref(), Some("send -c -i p/a#1 p/a@2"));
+    assert_eq!(last.as_deref(), Some("send -p -c -i p/a#1 p/a@2"));
 }
 
 #[tokio::test]
