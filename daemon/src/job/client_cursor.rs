@@ -121,14 +121,15 @@ mod tests {
     #[test]
     fn clients_within_the_daemon_are_those_of_its_jobs() {
         let several = |clients: &[(&str, &str)]| {
-            let mut yaml = "jobs:\n".to_owned();
-            for (number, (listener, client)) in clients.iter().enumerate() {
-                yaml += &format!(
+            let job = |(number, (listener, client)): (usize, &(&str, &str))| {
+                format!(
                     "- {{type: pull, name: p{number}, connect: {{type: local, listener_name: {listener}, client_identity: {client}}}, \
                      root_fs: b/{number}, interval: manual, pruning: {{keep_sender: [{{type: not_replicated}}], \
                      keep_receiver: [{{type: last_n, count: 1}}]}}}}\n"
-                );
-            }
+                )
+            };
+            let jobs: String = clients.iter().enumerate().map(job).collect();
+            let yaml = format!("jobs:\n{jobs}");
             let jobs = config::parse("test.yml", &yaml).expect("good").config.jobs;
             can_have_several_clients(&serve("{type: local, listener_name: l}"), &jobs)
         };
