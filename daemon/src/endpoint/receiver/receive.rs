@@ -289,8 +289,10 @@ fn prepare(
     let dataset = wanted.snapshot.dataset();
     let properties = properties(settings)?;
     let encryption = settings.receive.placeholder.encryption;
-    parents::make(zfs, &settings.root, &dataset, encryption)?;
     let mut target = Target::read(zfs, &dataset)?;
+    if target.kind == Kind::Absent {
+        parents::make(zfs, &settings.root, &dataset, encryption)?;
+    }
     if wanted.clear_resume_token && target.resume_token.is_some() {
         zfs.zfs().discard_partial_receive(&dataset)?;
         tracing::info!(fs = %dataset, "discarded what an interrupted receive had left");
