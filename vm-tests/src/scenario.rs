@@ -54,7 +54,7 @@ pub(crate) struct SuiteOutcome {
     pub(crate) failed: Vec<String>,
 }
 
-/// All scenarios, in the order in which they run.
+/// All scenarios, in the order in which they run: those that take long come first, so that nobody waits for one at the end.
 pub(crate) const ALL: &[Scenario] = &[
     Scenario {
         name: "boots_and_loads_zfs",
@@ -70,6 +70,26 @@ pub(crate) const ALL: &[Scenario] = &[
         name: conformance::NAME,
         everywhere: true,
         run: Run::Suite(conformance::conformance),
+    },
+    Scenario {
+        name: "replication_survives_kills",
+        everywhere: false,
+        run: Run::Alone(replication::replication_survives_kills),
+    },
+    Scenario {
+        name: "platform_tests",
+        everywhere: false,
+        run: Run::Alone(example::platform_tests),
+    },
+    Scenario {
+        name: "bad_input",
+        everywhere: false,
+        run: Run::Alone(replication::bad_input),
+    },
+    Scenario {
+        name: "replication_table",
+        everywhere: false,
+        run: Run::Alone(replication::replication_table),
     },
     Scenario {
         name: "power_failure",
@@ -112,11 +132,6 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(example::zfs_safe_demo),
     },
     Scenario {
-        name: "replication_table",
-        everywhere: false,
-        run: Run::Alone(replication::replication_table),
-    },
-    Scenario {
         name: "replication_between_releases",
         everywhere: false,
         run: Run::Alone(replication::replication_between_releases),
@@ -125,21 +140,6 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "takes_over_from_zrepl_0_7_0",
         everywhere: false,
         run: Run::Alone(replication::takes_over_from_zrepl_0_7_0),
-    },
-    Scenario {
-        name: "replication_survives_kills",
-        everywhere: false,
-        run: Run::Alone(replication::replication_survives_kills),
-    },
-    Scenario {
-        name: "bad_input",
-        everywhere: false,
-        run: Run::Alone(replication::bad_input),
-    },
-    Scenario {
-        name: "platform_tests",
-        everywhere: false,
-        run: Run::Alone(example::platform_tests),
     },
 ];
 
