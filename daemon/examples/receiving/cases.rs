@@ -25,6 +25,7 @@ cases! {
     an_interrupted_receive_into_a_placeholder_resumes,
     an_interrupted_receive_into_a_placeholder_can_be_discarded,
     an_encrypted_stream_replaces_a_placeholder_without_children,
+    a_replacement_that_was_killed_before_it_began,
     what_was_received_is_never_destroyed,
     the_same_step_twice_is_a_success,
     the_announced_guid_is_the_one_of_the_stream,
@@ -212,6 +213,27 @@ async fn an_encrypted_stream_replaces_a_placeholder_without_children(bed: Bed) {
     let of = step("src/secret@1", "src/secret@2");
     let received = ask.receive("p", of, whole(bed.bytes(of)));
     received.await.expect("an incremental step follows");
+}
+
+async fn a_replacement_that_was_killed_before_it_began(bed: Bed) {
+    let root = bed.root("killed");
+    let receiver = placeholder(&bed, &root).await;
+    let ask = Ask(&receiver);
+    let p = format!("{root}/c/p");
+    sh(&format!(
+        "zfs destroy {p}@by-somebody; zfs set zrepl:placeholder=replacing {p}"
+    ));
+    let received = ask.receive("p", full("src/fs@1"), whole(bed.bytes(full("src/fs@1"))));
+    received.await.expect("received");
+    assert_eq!(get("zrepl:placeholder", &p), "off");
+    assert_eq!(ask.versions("p/child").await, ["1"]);
+    // Killed after it had arrived: it is no placeholder, whatever its property says.
+    sh(&format!("zfs set zrepl:placeholder=replacing {p}"));
+    let error = ask
+        .refused("p", full("src/fs@2"), whole(bed.bytes(full("src/fs@2"))))
+        .await;
+    assert!(error.contains("neither a placeholder nor"), "{error}");
+    assert_eq!(ask.versions("p").await, ["1"]);
 }
 
 async fn what_was_received_is_never_destroyed(bed: Bed) {
