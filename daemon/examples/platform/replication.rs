@@ -169,6 +169,7 @@ impl Replication {
         let report = LiveReport::default();
         let stop = CancellationToken::new();
         let ending = driver::run(&sides, &settings, &mut case.memory, &report, &stop).await;
+        case.shared.finish_removals().await;
         Ok(Run::new(ending, &report, case.root()))
     }
 }

@@ -189,6 +189,12 @@ impl Bed {
     }
 }
 
+/// What `zfs send` makes with a switch: a package, which only zfs(8) can make.
+pub(crate) fn package(switch: &str, to: &str) -> Vec<u8> {
+    let output = Command::new("zfs").args(["send", switch, to]).output();
+    output.expect("zfs(8) starts").stdout
+}
+
 /// Says in the end what it was told to say.
 #[derive(Debug)]
 struct Told(Result<(), String>);

@@ -35,6 +35,8 @@ pub fn destroy(
     let outcomes = if snapshots.is_empty() {
         Vec::new()
     } else {
+        // What is to be released must not hold them.
+        zfs.finish_removals_blocking();
         zfs.commit().destroy_snapshots(&snapshots)
     };
     let mut outcomes = outcomes.into_iter();

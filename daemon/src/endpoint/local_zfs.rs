@@ -1,10 +1,12 @@
 //! ZFS of this host, as all endpoints and jobs of one daemon share it: one group commit, so that what they change together waits
-//! for one transaction group; one memory of listings; one memory of marks. Calls to ZFS block, so they run on threads of their own.
+//! for one transaction group; one memory of listings; one memory of marks; and one list of marks that are to go. Calls to ZFS block, so
+//! they run on threads of their own.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::spawn_blocking;
+use tracing::Span;
 use zfs_safe::group_commit::GroupCommit;
 use zfs_safe::name::{DatasetPath, VersionName};
 use zfs_safe::version::FilesystemVersion;
@@ -13,7 +15,12 @@ use zfs_safe::zfs::Zfs;
 use zfs_safe::{Outcome, ZfsError};
 
 use super::mark::memory::{MarkMemory, version};
-use super::mark::{Change, Inventory};
+use super::mark::removal::{Queue, Removals};
+use super::mark::{Change, Inventory, Place};
+
+/// How long marks that are to go may gather. Long enough for the steps of a round to come together, and short enough for whoever looks
+/// at the pool after a round.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A handle; clones share everything.
 #[derive(Clone, Debug)]
@@ -24,6 +31,7 @@ struct Shared {
     commit: GroupCommit,
     versions: VersionMemory,
     marks: MarkMemory,
+    removals: Removals,
     making_parents: tokio::sync::Mutex<()>,
 }
 
@@ -34,6 +42,7 @@ impl LocalZfs {
             versions: VersionMemory::new(Arc::clone(&zfs))?,
             commit: GroupCommit::new(zfs),
             marks: MarkMemory::default(),
+            removals: Removals::default(),
             making_parents: tokio::sync::Mutex::default(),
         })))
     }
@@ -94,6 +103,8 @@ impl LocalZfs {
 
     /// Makes marks, all of them before it returns. The first one that fails is the error. Blocks for a transaction group.
     pub fn make_marks(&self, changes: Vec<Change>) -> Result<(), ZfsError> {
+        let places: Vec<_> = changes.iter().map(Change::place).collect();
+        self.0.removals.keep(&places);
         let outcomes = self.0.marks.apply(&self.0.commit, changes);
         outcomes
             .into_iter()
@@ -101,20 +112,48 @@ impl LocalZfs {
             .map_or(Ok(()), Err)
     }
 
-    /// Removes marks. Whatever fails is logged, forgotten and found again in the next round. Blocks for a transaction group.
-    pub fn remove_marks(&self, changes: Vec<Change>) {
-        for (change, outcome) in self.0.marks.apply(&self.0.commit, changes) {
-            match outcome {
-                Outcome::Failed(error) => {
-                    tracing::error!(abstraction = %change, err = %error, "cannot destroy abstraction");
-                }
-                Outcome::NotTried => {
-                    tracing::error!(abstraction = %change, "cannot destroy abstraction: not tried");
-                }
-                Outcome::Done => tracing::info!(abstraction = %change, "destroyed abstraction"),
-                Outcome::AlreadyDone | Outcome::Missing => {}
-            }
+    /// Removes marks of which nobody depends on their being gone: together with those of others, in a while. Whatever fails is logged,
+    /// and is stale when the next round begins, as it is if the process dies before. To be called within [`run`](Self::run).
+    pub fn remove_marks(&self, changes: &[Change]) {
+        self.0.marks.expect_gone(changes);
+        if !self.0.removals.add(changes.iter().map(Change::place)) {
+            return;
         }
+        let shared = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            if let Some(shared) = shared.upgrade() {
+                Self(shared).finish_removals().await;
+            }
+        });
+    }
+
+    /// Keeps a mark that is there.
+    pub fn keep_mark(&self, place: Place) {
+        self.0.removals.keep(&[place]);
+    }
+
+    /// Removes marks now. Whatever fails is logged, forgotten and found again in the next round. Blocks for a transaction group.
+    pub fn remove_marks_now(&self, changes: Vec<Change>) {
+        for (change, outcome) in self.0.marks.apply(&self.0.commit, changes) {
+            log_removed(&change, outcome);
+        }
+    }
+
+    /// Whatever was to go in a while is gone when this returns. Blocks for a transaction group if there is any.
+    pub fn finish_removals_blocking(&self) {
+        self.0.removals.finish(|mut queue: Queue| {
+            let changes = queue.keys().cloned().map(Place::removal).collect();
+            for (change, outcome) in self.0.marks.apply(&self.0.commit, changes) {
+                let span = queue.remove(&change.place()).unwrap_or_else(Span::none);
+                span.in_scope(|| log_removed(&change, outcome));
+            }
+        });
+    }
+
+    /// Whatever was to go in a while is gone when this is ready. To be called before the process ends, at the latest.
+    pub async fn finish_removals(&self) {
+        self.run(Self::finish_removals_blocking).await;
     }
 
     /// Forgets which marks a dataset has; they are read anew when next asked for.
@@ -129,7 +168,7 @@ impl LocalZfs {
     ) -> T {
         let this = self.clone();
         // What is logged there is logged for whoever asked.
-        let span = tracing::Span::current();
+        let span = Span::current();
         match spawn_blocking(move || span.in_scope(|| work(&this))).await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
@@ -138,6 +177,19 @@ impl LocalZfs {
                 Err(_) => std::future::pending().await,
             },
         }
+    }
+}
+
+fn log_removed(change: &Change, outcome: Outcome) {
+    match outcome {
+        Outcome::Failed(error) => {
+            tracing::error!(abstraction = %change, err = %error, "cannot destroy abstraction");
+        }
+        Outcome::NotTried => {
+            tracing::error!(abstraction = %change, "cannot destroy abstraction: not tried");
+        }
+        Outcome::Done => tracing::info!(abstraction = %change, "destroyed abstraction"),
+        Outcome::AlreadyDone | Outcome::Missing => {}
     }
 }
 

@@ -18,6 +18,7 @@ mod inventory;
 mod job_id;
 pub mod memory;
 pub mod name;
+pub(in crate::endpoint) mod removal;
 pub mod stale;
 
 pub use inventory::Inventory;
@@ -104,12 +105,32 @@ pub enum MarkError {
 }
 
 impl Change {
+    /// The mark that is made or removed.
+    pub fn place(&self) -> Place {
+        match self {
+            Self::Bookmark(BookmarkRequest { bookmark, .. }) | Self::DestroyBookmark(bookmark) => {
+                Place::Bookmark(bookmark.clone())
+            }
+            Self::Hold(hold) | Self::Release(hold) => Place::Hold(hold.clone()),
+        }
+    }
+
     /// The full name of the snapshot or bookmark that is changed.
     pub fn subject(&self) -> String {
         match self {
             Self::Bookmark(request) => request.bookmark.to_string(),
             Self::DestroyBookmark(bookmark) => bookmark.to_string(),
             Self::Hold(hold) | Self::Release(hold) => hold.snapshot.to_string(),
+        }
+    }
+}
+
+impl Place {
+    /// How the mark is removed.
+    pub fn removal(self) -> Change {
+        match self {
+            Self::Hold(hold) => Change::Release(hold),
+            Self::Bookmark(bookmark) => Change::DestroyBookmark(bookmark),
         }
     }
 }
@@ -273,10 +294,7 @@ impl Mark {
 
     /// How it is removed.
     pub fn removal(&self) -> Change {
-        match &self.place {
-            Place::Hold(hold) => Change::Release(hold.clone()),
-            Place::Bookmark(bookmark) => Change::DestroyBookmark(bookmark.clone()),
-        }
+        self.place.clone().removal()
     }
 
     /// How it is made; a bookmark is one of `snapshot`.

@@ -76,11 +76,12 @@ impl Receiver {
         }
     }
 
-    /// Waits until everything that was being received has come to its end. To be called once nobody asks any more, before the process
+    /// Waits until everything that was being received has come to its end, and what was put off is done. To be called once nobody asks any more, before the process
     /// ends: whoever was waiting for an answer has gone, and that cuts a stream.
     pub async fn settle(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+        self.zfs.finish_removals().await;
     }
 
     fn local(&self, filesystem: &str) -> Result<DatasetPath, EndpointError> {
@@ -252,7 +253,7 @@ fn reconcile(zfs: &LocalZfs, dataset: &DatasetPath, job: &JobId) -> Result<(), Z
     let held = zfs.holds(dataset)?;
     let stale: Vec<_> = judge(&held, job).changes().collect();
     if !stale.is_empty() {
-        zfs.remove_marks(stale);
+        zfs.remove_marks_now(stale);
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use super::destroy::{DestroyError, destroy};
 use super::listing::{self, Listing};
 use super::local_zfs::LocalZfs;
 use super::mark::guarantee::{self, Plan};
-use super::mark::{Change, Inventory, JobId, MarkError, MarkKind, stale};
+use super::mark::{Change, Inventory, JobId, MarkError, MarkKind, Place, stale};
 use super::stream::SendStream;
 use super::{Endpoint, EndpointError, placeholder, zfs_stream};
 use crate::bandwidth::Limit;
@@ -110,6 +110,11 @@ impl Sender {
         }
     }
 
+    /// Waits until all is done that was put off. To be called before the process ends.
+    pub async fn settle(&self) {
+        self.zfs.finish_removals().await;
+    }
+
     /// Does what blocks. It runs to its end even if nobody waits for it any more.
     async fn run<T: Send + 'static>(
         &self,
@@ -190,6 +195,8 @@ impl Job {
     }
 
     fn list_filesystems(&self, zfs: &LocalZfs) -> Result<ListFilesystemRes, SenderError> {
+        // A round begins, and is not to be told of what will be gone by the time of its first step.
+        zfs.finish_removals_blocking();
         let begun = Instant::now();
         let wanted = placeholder::PROPERTY.parse().into_iter();
         let properties: Vec<PropertyName> =
@@ -279,7 +286,7 @@ impl Job {
             Change::Bookmark(_) | Change::Hold(_) | Change::Release(_) => None,
         });
         let bookmarks = bookmarks.collect();
-        zfs.remove_marks(changes);
+        zfs.remove_marks_now(changes);
         bookmarks
     }
 
@@ -375,6 +382,9 @@ impl Job {
             to: &step.to,
         };
         let inventory = inventory(zfs, dataset)?;
+        if let Some(VersionName::Bookmark(base)) = step.from.as_ref().map(|from| &from.name) {
+            zfs.keep_mark(Place::Bookmark(base.clone()));
+        }
         let plan = guarantee::before_send(ends, promise, &self.settings.job, &inventory)?;
         if let Some(from) = plan.unprotected() {
             tracing::debug!(fs = %dataset, %from, "cannot keep the bookmark that the step starts from");
@@ -384,7 +394,7 @@ impl Job {
             zfs.remember_held(end);
         }
         if is_alone {
-            zfs.remove_marks(removals(&plan));
+            zfs.remove_marks(&removals(&plan));
         }
         Ok(running)
     }
@@ -412,7 +422,7 @@ impl Job {
             .map_err(SenderError::Cursor)?;
         // What another step needs stays until that one is complete, or the next round begins.
         if filesystem.is_idle() {
-            zfs.remove_marks(removals(&plan));
+            zfs.remove_marks(&removals(&plan));
         }
         Ok(SendCompletedRes {})
     }

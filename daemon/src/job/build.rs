@@ -147,12 +147,7 @@ impl<'a> Builder<'a> {
         };
         let driver = self.driver(&job.replication, &job.conflict_resolution, Some(stream))?;
         let handshake = None;
-        self.active(
-            Local::Sender(Arc::new(sender)),
-            &job.connect,
-            driver,
-            handshake,
-        )
+        self.active(Local::Sender(sender), &job.connect, driver, handshake)
     }
 
     fn pull(&self, job: &PullJob) -> Result<Active, BuildError> {

@@ -81,8 +81,9 @@ impl Listening {
         };
         tracing::info!(listener = %self.listener.address(), "waiting for connections");
         serve(self.listener, endpoints, self.server, stop).await;
-        if let Offer::Sink(sink) = &self.offer {
-            sink.settle().await;
+        match &self.offer {
+            Offer::Sink(sink) => sink.settle().await,
+            Offer::Source(source) => source.zfs.finish_removals().await,
         }
     }
 }
@@ -154,6 +155,8 @@ impl Sink {
         for receiver in self.receivers.all() {
             receiver.settle().await;
         }
+        // Of receivers that are not kept any more.
+        self.zfs.finish_removals().await;
     }
 
     fn receiver(&self, root: ReceiveRoot) -> Receiver {

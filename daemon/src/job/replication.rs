@@ -14,6 +14,7 @@ use super::side::Side;
 use super::signals::Signals;
 use crate::endpoint::Endpoint;
 use crate::endpoint::receiver::Receiver;
+use crate::endpoint::sender::Sender;
 use crate::replication::driver::{self, Ending, Memory, Sides};
 use crate::replication::report::Report;
 use crate::rpc::client::{self, RemoteEndpoint};
@@ -23,7 +24,7 @@ use crate::transport::Connect;
 #[derive(Clone, Debug)]
 pub(super) enum Local {
     /// A push job's.
-    Sender(Arc<dyn Endpoint>),
+    Sender(Sender),
     /// A pull job's.
     Receiver(Receiver),
 }
@@ -50,10 +51,10 @@ impl Replication {
         );
         let remote = Side::new(Arc::new(remote), self.span.clone());
         let remote = Arc::new(remote.with_signals(Arc::clone(&self.signals)));
-        let local = |endpoint| Arc::new(Side::new(endpoint, self.span.clone()));
+        let local = |endpoint: Arc<dyn Endpoint>| Arc::new(Side::new(endpoint, self.span.clone()));
         match &self.local {
             Local::Sender(sender) => Sides {
-                sender: local(Arc::clone(sender)),
+                sender: local(Arc::new(sender.clone())),
                 receiver: remote,
             },
             Local::Receiver(receiver) => Sides {
@@ -78,8 +79,9 @@ impl Invoke for Replication {
     }
 
     async fn settle(&mut self) {
-        if let Local::Receiver(receiver) = &self.local {
-            receiver.settle().await;
+        match &self.local {
+            Local::Sender(sender) => sender.settle().await,
+            Local::Receiver(receiver) => receiver.settle().await,
         }
     }
 }

@@ -143,6 +143,13 @@ impl MarkMemory {
         done
     }
 
+    /// These marks are as good as gone: whoever asks from now on is not told of them.
+    pub(in crate::endpoint) fn expect_gone(&self, changes: &[Change]) {
+        for change in changes {
+            self.learn(change, &Outcome::Done);
+        }
+    }
+
     /// Forgets a dataset.
     pub fn forget(&self, dataset: &DatasetPath) {
         lock(&self.datasets).remove(dataset);

@@ -492,7 +492,7 @@ fn mark(
     }
     let remove: Vec<Change> = plan.remove().iter().map(|it| it.mark.removal()).collect();
     if !remove.is_empty() {
-        zfs.remove_marks(remove);
+        zfs.remove_marks(&remove);
     }
     Ok(())
 }

@@ -115,6 +115,7 @@ impl Bed {
     async fn complete(&self, request: &SendReq) -> Result<(), String> {
         let request = SendCompletedReq::new(request.clone());
         let answer = self.sender.send_completed(request).await;
+        self.sender.settle().await;
         answer.map(|SendCompletedRes {}| ()).map_err(text)
     }
 

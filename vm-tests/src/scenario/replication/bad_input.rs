@@ -425,10 +425,12 @@ impl World<'_> {
     }
 
     fn ensure_converged(&self, name: &str, root: &str) -> Result<()> {
-        let ours = Tree::read(self.guest, &format!("tank/{name}"))?;
-        let theirs = Tree::read(self.guest, &format!("{root}/host/tank/{name}"))?;
-        state::ensure_converged(&ours, &theirs, &PATHS, name, &sink(root))
-            .with_context(|| name.to_owned())
+        state::settles(|| {
+            let ours = Tree::read(self.guest, &format!("tank/{name}"))?;
+            let theirs = Tree::read(self.guest, &format!("{root}/host/tank/{name}"))?;
+            state::ensure_converged(&ours, &theirs, &PATHS, name, &sink(root))
+        })
+        .with_context(|| name.to_owned())
     }
 }
 

@@ -2,6 +2,8 @@
 //! exact, so more than expected is as wrong as less.
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -87,6 +89,21 @@ impl Tree {
             .filter(|dataset| dataset.has_resume_token)
             .count();
         (snapshots, partial)
+    }
+}
+
+/// How long the marks may stay that nobody needs any more. A daemon lets them gather for a second before it removes them.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Checks again and again until all is well, as long as marks that are to go may take.
+pub(super) fn settles(check: impl Fn() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let checked = check();
+        if checked.is_ok() || Instant::now() > deadline {
+            return checked;
+        }
+        thread::sleep(Duration::from_millis(500));
     }
 }
 

@@ -134,6 +134,8 @@ pub(crate) fn takes_over_from_zrepl_0_7_0(bench: &Bench<'_>) -> Result<()> {
             .filesystem("tank/t/interrupted")
             .is_some_and(|it| it.steps.iter().any(|step| step.resumed));
         ensure!(resumed, "the interrupted step was not resumed");
+        // In order to hand back, the daemon is stopped, and that leaves nothing undone.
+        daemon.kill("TERM")?;
         ensure_handed_back(guest)
     })
 }

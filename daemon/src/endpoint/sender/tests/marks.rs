@@ -112,6 +112,7 @@ async fn another_step_takes_the_marks_of_one_that_failed_but_of_no_other_job() {
         let request = bed.step(None, to, promise);
         drop(bed.send(&request).await.expect("sends"));
     }
+    bed.sender.settle().await;
     let (one, two) = ("@1 mine zrepl_STEP_J_other", tentative(&bed, "p/a@2"));
     assert_eq!(bed.zfs.contents("p/a"), [one, "@2", &two, "@3"]);
     let request = bed.step(None, "@3", RESUMABILITY);
@@ -319,4 +320,76 @@ async fn a_send_that_nobody_waits_for_is_over_and_cleaned_up_after() {
     bed.replicate(&request).await.expect("replicates");
     let two = cursor(&bed, "p/a@2");
     assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two]);
+}
+
+/// What was put off must not take away what a later step needs.
+#[tokio::test]
+async fn a_mark_that_is_needed_again_does_not_go() {
+    let bed = Bed::new(&["p/a@1", "p/a@2"]);
+    let request = bed.step(None, "@1", RESUMABILITY);
+    let stream = bed.send(&request).await.expect("sends");
+    read(stream).await.expect("reads");
+    let completed = SendCompletedReq::new(request.clone());
+    bed.sender
+        .send_completed(completed)
+        .await
+        .expect("completes");
+    let (cursor, held) = (cursor(&bed, "p/a@1"), "@1 zrepl_STEP_J_job");
+    assert_eq!(bed.zfs.contents("p/a"), [held, &cursor, "@2"]);
+    let next = bed.step(Some("@1"), "@2", RESUMABILITY);
+    let stream = bed.send(&next).await.expect("sends");
+    bed.sender.settle().await;
+    let both = [held, &cursor, "@2 zrepl_STEP_J_job"];
+    assert_eq!(bed.zfs.contents("p/a"), both);
+    drop(stream);
+}
+
+/// Whatever begins afterwards finds it gone: a round, and a destruction of what was held.
+#[tokio::test]
+async fn what_was_put_off_is_done_before_anybody_depends_on_it() {
+    for is_round in [true, false] {
+        let bed = Bed::new(&["p/a@1"]);
+        let request = bed.step(None, "@1", RESUMABILITY);
+        let stream = bed.send(&request).await.expect("sends");
+        read(stream).await.expect("reads");
+        let completed = SendCompletedReq::new(request.clone());
+        bed.sender
+            .send_completed(completed)
+            .await
+            .expect("completes");
+        let cursor = cursor(&bed, "p/a@1");
+        if is_round {
+            bed.filesystems().await.expect("lists");
+            assert_eq!(bed.zfs.contents("p/a"), ["@1", &cursor]);
+        } else {
+            let destroyed = bed.sender.destroy_snapshots(DestroySnapshotsReq {
+                filesystem: "p/a".to_owned(),
+                snapshots: request.to.into_iter().collect(),
+            });
+            destroyed.await.expect("destroys");
+            assert_eq!(bed.zfs.contents("p/a"), [cursor]);
+        }
+    }
+}
+
+/// Nobody asks for it, and it goes all the same.
+#[tokio::test(start_paused = true)]
+async fn what_was_put_off_is_done_in_a_while() {
+    let bed = Bed::new(&["p/a@1"]);
+    let request = bed.step(None, "@1", RESUMABILITY);
+    let stream = bed.send(&request).await.expect("sends");
+    read(stream).await.expect("reads");
+    let completed = SendCompletedReq::new(request);
+    bed.sender
+        .send_completed(completed)
+        .await
+        .expect("completes");
+    let cursor = cursor(&bed, "p/a@1");
+    for _ in 0..1000 {
+        if bed.zfs.contents("p/a") == ["@1", &cursor] {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{:?}", bed.zfs.contents("p/a"));
 }

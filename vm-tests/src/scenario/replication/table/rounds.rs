@@ -251,17 +251,19 @@ impl Route<'_> {
                 "nothing was resumed: {steps:?}"
             );
         }
-        let ours = Tree::read(self.sender, &self.tree)?;
-        let mut theirs = Tree::read(self.receiver, &self.target)?;
-        if kind == Kind::Bookmark {
-            // The base is gone from the sender, and that is the point.
-            for dataset in theirs.0.values_mut() {
-                dataset.snapshots.retain(|(name, _)| name != "@2");
+        let check = || {
+            let ours = Tree::read(self.sender, &self.tree)?;
+            let mut theirs = Tree::read(self.receiver, &self.target)?;
+            if kind == Kind::Bookmark {
+                // The base is gone from the sender, and that is the point.
+                for dataset in theirs.0.values_mut() {
+                    dataset.snapshots.retain(|(name, _)| name != "@2");
+                }
             }
-        }
-        // Snapshots of the tree's root are taken along, but not replicated.
-        state::ensure_converged(&ours, &theirs, self.paths(), &self.marks.0, &self.marks.1)
-            .context("after the round")
+            // Snapshots of the tree's root are taken along, but not replicated.
+            state::ensure_converged(&ours, &theirs, self.paths(), &self.marks.0, &self.marks.1)
+        };
+        state::settles(check).context("after the round")
     }
 }
 
