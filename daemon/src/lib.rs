@@ -8,7 +8,7 @@
 //! But `config` also reads addresses of clients and certificates with the two parts of `transport` that know no sockets, `ip_map`
 //! and `tls::files`.
 //!
-//! `status` is what others see of all that. `version`, `zfs_backend`, `environment` and `causes` stand by themselves: which build this
+//! `status` is what others see of all that. `socket_file`, `version`, `zfs_backend`, `environment` and `causes` stand by themselves: which build this
 //! is, how it reaches ZFS, what the environment changes, and errors in one line.
 
 pub mod bandwidth;
@@ -30,6 +30,7 @@ pub mod replication;
 pub mod rpc;
 pub mod service;
 pub mod snapshot;
+mod socket_file;
 pub mod status;
 pub mod transport;
 pub mod version;

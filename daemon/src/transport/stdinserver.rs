@@ -33,7 +33,7 @@ impl StdinserverListener {
     /// Binds the sockets of these clients in `directory`, which must exist and be closed to others. To be called within a
     /// tokio runtime.
     pub fn bind(directory: &Path, clients: &[ClientIdentity]) -> Result<Self, BindError> {
-        socket::check_directory(directory)?;
+        socket::check(directory)?;
         let clients: BTreeSet<_> = clients.iter().cloned().collect();
         let sockets = clients
             .into_iter()

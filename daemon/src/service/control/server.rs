@@ -48,7 +48,7 @@ pub async fn serve(
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
-            match socket.listener.accept().await {
+            match socket.file.listener.accept().await {
                 Ok((stream, _)) => {
                     let conversation = converse(stream, Arc::clone(&daemon), limits, stop.clone());
                     let task = async move {

@@ -6,13 +6,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use crate::socket_file::{DirectoryProblem, Found, SocketFile, check_directory, look};
 
 /// How long to wait for a daemon that may be there. One that does not even accept is there.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -20,10 +22,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// The bound socket of the only daemon. The file vanishes with it.
 #[derive(Debug)]
 pub struct ControlSocket {
-    pub(super) listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode, by which we know our own.
-    file: (u64, u64),
+    pub(super) file: SocketFile,
     /// Locked until it is closed.
     _lock: File,
 }
@@ -118,47 +117,23 @@ impl ControlSocket {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        check_directory(directory)?;
+        check(directory)?;
         let lock = lock(path)?;
         make_room(path).await?;
-        let listener = UnixListener::bind(path).map_err(SocketError::system("listen on", path))?;
-        let file = identify(path).map_err(SocketError::system("look at", path))?;
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            file,
-            _lock: lock,
-        })
+        let file = SocketFile::bind(path).map_err(SocketError::system("listen on", path))?;
+        Ok(Self { file, _lock: lock })
     }
 }
 
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        // As long as the listener is open, no other file gets its inode.
-        if identify(&self.path).is_ok_and(|file| file == self.file) {
-            fs::remove_file(&self.path).ok();
+fn check(directory: &Path) -> Result<(), SocketError> {
+    check_directory(directory).map_err(|problem| {
+        let path = directory.to_owned();
+        match problem {
+            DirectoryProblem::Unknown(source) => SocketError::Directory { path, source },
+            DirectoryProblem::NotADirectory => SocketError::NotADirectory { path },
+            DirectoryProblem::Accessible { mode } => SocketError::Accessible { path, mode },
         }
-    }
-}
-
-fn check_directory(path: &Path) -> Result<(), SocketError> {
-    let metadata = fs::metadata(path).map_err(|source| SocketError::Directory {
-        path: path.to_owned(),
-        source,
-    })?;
-    if !metadata.is_dir() {
-        return Err(SocketError::NotADirectory {
-            path: path.to_owned(),
-        });
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o007 != 0 {
-        return Err(SocketError::Accessible {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    Ok(())
+    })
 }
 
 /// The lock file stays when the daemon ends: whoever removes it could remove the one that another daemon has just locked.
@@ -207,15 +182,14 @@ fn process_in(file: &mut File) -> Option<String> {
 
 /// Removes a socket that nobody answers.
 async fn make_room(path: &Path) -> Result<(), SocketError> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => {}
-        Ok(_) => {
+    match look(path).map_err(SocketError::system("look at", path))? {
+        Found::Socket => {}
+        Found::Nothing => return Ok(()),
+        Found::Other => {
             return Err(SocketError::InTheWay {
                 path: path.to_owned(),
             });
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(SocketError::system("look at", path)(error)),
     }
     match timeout(ANSWER, UnixStream::connect(path)).await {
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -231,10 +205,6 @@ async fn make_room(path: &Path) -> Result<(), SocketError> {
             path: path.to_owned(),
         }),
     }
-}
-
-fn identify(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]

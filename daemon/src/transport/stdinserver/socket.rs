@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
 use crate::config::value::path::SocketPath;
 use crate::name::client_identity::ClientIdentity;
+use crate::socket_file::{DirectoryProblem, Found, SocketFile, check_directory, look};
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -77,31 +77,19 @@ pub enum BindError {
 #[derive(Debug)]
 pub(super) struct ClientSocket {
     pub(super) identity: ClientIdentity,
-    listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode, by which we know our own.
-    file: (u64, u64),
+    file: SocketFile,
 }
 
 /// Checks the directory: who can enter it is whoever they say they are.
-pub(super) fn check_directory(path: &Path) -> Result<(), BindError> {
-    let metadata = fs::metadata(path).map_err(|source| BindError::Directory {
-        path: path.to_owned(),
-        source,
-    })?;
-    if !metadata.is_dir() {
-        return Err(BindError::NotADirectory {
-            path: path.to_owned(),
-        });
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o007 != 0 {
-        return Err(BindError::Accessible {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    Ok(())
+pub(super) fn check(directory: &Path) -> Result<(), BindError> {
+    check_directory(directory).map_err(|problem| {
+        let path = directory.to_owned();
+        match problem {
+            DirectoryProblem::Unknown(source) => BindError::Directory { path, source },
+            DirectoryProblem::NotADirectory => BindError::NotADirectory { path },
+            DirectoryProblem::Accessible { mode } => BindError::Accessible { path, mode },
+        }
+    })
 }
 
 impl ClientSocket {
@@ -112,30 +100,23 @@ impl ClientSocket {
             return Err(BindError::TooLong { path });
         }
         remove_leftover(&path)?;
-        let failed = |attempt| {
-            let path = path.clone();
-            move |source| BindError::System {
-                attempt,
-                path,
-                source,
-            }
-        };
-        let listener = UnixListener::bind(&path).map_err(failed("listen on"))?;
-        let file = identify(&path).map_err(failed("look at our own socket"))?;
-        Ok(Self {
-            identity,
-            listener,
+        let file = SocketFile::bind(&path).map_err(|source| BindError::System {
+            attempt: "listen on",
             path,
-            file,
-        })
+            source,
+        })?;
+        Ok(Self { identity, file })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        &self.file.path
     }
 
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
-        self.listener.poll_accept(cx).map_ok(|(stream, _)| stream)
+        self.file
+            .listener
+            .poll_accept(cx)
+            .map_ok(|(stream, _)| stream)
     }
 }
 
@@ -147,27 +128,11 @@ fn remove_leftover(path: &Path) -> Result<(), BindError> {
             source,
         }
     };
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => {
-            fs::remove_file(path).map_err(failed("remove the old socket"))
-        }
-        Ok(_) => Err(BindError::InTheWay {
+    match look(path).map_err(failed("look at"))? {
+        Found::Nothing => Ok(()),
+        Found::Socket => fs::remove_file(path).map_err(failed("remove the old socket")),
+        Found::Other => Err(BindError::InTheWay {
             path: path.to_owned(),
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed("look at")(error)),
-    }
-}
-
-fn identify(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-impl Drop for ClientSocket {
-    fn drop(&mut self) {
-        // As long as the listener is open, no other file gets its inode.
-        if identify(&self.path).is_ok_and(|file| file == self.file) {
-            fs::remove_file(&self.path).ok();
-        }
     }
 }
