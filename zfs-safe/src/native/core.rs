@@ -77,13 +77,15 @@ impl Core {
     /// Opens `/dev/zfs`.
     pub(super) fn open() -> Result<Self, Errno> {
         let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = of_device();
+        let is_first = library.users == 0;
+        let before = if is_first { of_device() } else { Vec::new() };
         // SAFETY: no requirements; counts its callers under a mutex of its own.
         check(unsafe { lzc::libzfs_core_init() })?;
-        if library.users == 0 {
-            let mut opened = of_device();
-            opened.retain(|number| !before.contains(number));
-            library.descriptors = opened;
+        if is_first {
+            library.descriptors = of_device();
+            library
+                .descriptors
+                .retain(|number| !before.contains(number));
         }
         library.users += 1;
         Ok(Self {

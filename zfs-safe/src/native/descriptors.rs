@@ -10,12 +10,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::mpsc;
+use std::sync::{Once, mpsc};
 use std::thread;
 
 use rustix::io::Errno as OsError;
 
-use crate::errno::Errno;
+use crate::errno::{Errno, Symbol};
 
 /// Runs `work` with `stream` on a thread whose descriptors are its own: `stream`, `device`, and those of standard input, output and
 /// error. Where the system does not allow that, they are shared. `stream` is closed when this returns, in this thread's table as soon
@@ -46,10 +46,15 @@ pub(super) fn with_own<T: Send>(
                 Ok(work(unsafe { BorrowedFd::borrow_raw(number) }))
             }
         });
-        let inner = inner.map_err(|error| errno(&error))?;
+        // Its own number would be EAGAIN, which for ZFS is a suspended pool.
+        let inner = inner.map_err(|_| Symbol::ENOMEM.errno())?;
         let stream = match told.recv() {
             Ok(true) => stand_in(stream),
-            Ok(false) | Err(mpsc::RecvError) => Some(stream),
+            Ok(false) => {
+                warn_once();
+                Some(stream)
+            }
+            Err(mpsc::RecvError) => Some(stream),
         };
         let result = match inner.join() {
             Ok(result) => result.map_err(|error| errno(&error)),
@@ -58,6 +63,17 @@ pub(super) fn with_own<T: Send>(
         drop(stream);
         result
     })
+}
+
+/// Says that this system does not protect transfers.
+fn warn_once() {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!(
+            "transfers share the descriptors of this process, because the system does not allow it otherwise: if it is killed, one may \
+             stay in the kernel until the host is started again"
+        );
+    });
 }
 
 /// Closes a descriptor, but keeps its number taken for as long as the result lives: the kernel knows a send by it.
@@ -87,10 +103,8 @@ fn detach(stream: RawFd, device: &[RawFd]) -> io::Result<bool> {
             }
             Ok(true)
         }
-        // Linux before 5.9 has no such call.
-        Err(OsError::NOSYS) => detach_slowly(&keep),
-        // What confines this process does not allow it.
-        Err(_) => Ok(false),
+        // Linux before 5.9 has no such call, and what confines this process may not know it.
+        Err(_) => detach_slowly(&keep),
     }
 }
 
