@@ -26,6 +26,7 @@ pub mod interval;
 pub mod job;
 pub mod name;
 pub mod prune;
+pub mod pruner;
 pub mod replication;
 pub mod rpc;
 pub mod service;

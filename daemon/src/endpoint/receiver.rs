@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use zfs_safe::ZfsError;
+use zfs_safe::guid::Guid;
 use zfs_safe::name::{DatasetPath, EntityName};
 use zfs_safe::zfs::{Dataset, DatasetQuery};
 use zrepl_proto::pdu::{
@@ -155,6 +156,13 @@ impl Endpoint for Receiver {
             destroyed
         });
         destroyed.await.map_err(|error| failed(error.to_string()))
+    }
+
+    async fn held(&self, filesystem: &str) -> Vec<Guid> {
+        match self.local(filesystem) {
+            Ok(dataset) => self.zfs.run(move |zfs| zfs.held(&dataset)).await,
+            Err(_) => Vec::new(),
+        }
     }
 
     /// The marks of a receiver are made when something has arrived, so mostly nothing is to be done. But a receiver that was killed

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use zfs_safe::ZfsError;
+use zfs_safe::guid::Guid;
 use zfs_safe::name::{BookmarkName, DatasetPath, VersionName};
 use zfs_safe::property::PropertyName;
 use zfs_safe::version::FilesystemVersion;
@@ -148,6 +149,13 @@ impl Endpoint for Sender {
     ) -> Result<DestroySnapshotsRes, EndpointError> {
         self.run(|job, zfs| job.destroy_snapshots(zfs, request))
             .await
+    }
+
+    async fn held(&self, filesystem: &str) -> Vec<Guid> {
+        match self.job.dataset(filesystem) {
+            Ok(dataset) => self.zfs.run(move |zfs| zfs.held(&dataset)).await,
+            Err(_) => Vec::new(),
+        }
     }
 
     async fn replication_cursor(
