@@ -3,7 +3,7 @@
 //! ```text
 //! push, pull      active     wait ─► invoke ─► wait …   when woken up, or by the clock
 //! source, sink    passive    listen, and give each client its endpoint
-//! snap                       nothing yet
+//! snap            active     the same, and an invocation only prunes
 //! ```
 //!
 //! A job has one task and one [`Signals`]. Everything that it does is logged in a span with its name.
@@ -12,17 +12,21 @@ mod active;
 mod build;
 mod client_cursor;
 mod passive;
+mod pruning;
 mod replication;
 mod side;
 pub mod signals;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use crate::config::job::JobConfig;
 use crate::name::JobName;
+use crate::pruner;
+use crate::pruner::judge::Side;
 use crate::replication::report::LiveReport;
 use crate::status::{self, JobStatus};
 use active::Active;
@@ -45,7 +49,7 @@ pub struct Handle {
     name: JobName,
     kind: Kind,
     signals: Arc<Signals>,
-    replication: LastReplication,
+    reports: Reports,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,29 +78,50 @@ impl From<&JobConfig> for Kind {
 enum Work {
     Active(Active),
     Passive(Box<Passive>),
-    /// Waits for its end.
-    Nothing,
 }
 
-/// The report of the replication that runs, or ran last.
+/// The reports of the invocation that runs, or ran last. Clones are the same.
 #[derive(Clone, Debug, Default)]
-struct LastReplication(Arc<Mutex<Option<LiveReport>>>);
+struct Reports(Arc<Mutex<Begun>>);
 
-impl LastReplication {
-    /// A new report takes the place of the old one.
-    fn begin(&self) -> LiveReport {
+/// The reports of what an invocation has begun.
+#[derive(Clone, Debug, Default)]
+struct Begun {
+    replication: Option<LiveReport>,
+    pruning: BTreeMap<&'static str, pruner::report::LiveReport>,
+}
+
+impl Reports {
+    /// An invocation begins: nothing is known of those before it.
+    fn clear(&self) {
+        *self.lock() = Begun::default();
+    }
+
+    fn begin_replication(&self) -> LiveReport {
         let report = LiveReport::default();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
+        self.lock().replication = Some(report.clone());
         report
     }
 
-    fn now(&self) -> Option<crate::replication::report::Report> {
-        let report = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+    fn begin_pruning(&self, side: Side) -> pruner::report::LiveReport {
+        let report = pruner::report::LiveReport::default();
+        self.lock().pruning.insert(side.name(), report.clone());
+        report
+    }
+
+    fn replication(&self) -> Option<crate::replication::report::Report> {
+        let report = self.lock().replication.clone();
         report.map(|report| report.now())
+    }
+
+    fn pruning(&self, side: Side) -> Option<pruner::report::Report> {
+        let report = self.lock().pruning.get(side.name()).cloned();
+        report.map(|report| report.now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Begun> {
+        // The list is whole at any time, also where somebody panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,7 +139,9 @@ impl Handle {
     /// What it does.
     pub fn status(&self) -> JobStatus {
         let active = || status::Active {
-            replication: self.replication.now(),
+            replication: self.reports.replication(),
+            pruning_sender: self.reports.pruning(Side::Sender),
+            pruning_receiver: self.reports.pruning(Side::Receiver),
             ..status::Active::default()
         };
         match self.kind {
@@ -122,7 +149,10 @@ impl Handle {
             Kind::Pull => JobStatus::Pull(active()),
             Kind::Sink => JobStatus::Sink(status::Passive::default()),
             Kind::Source => JobStatus::Source(status::Passive::default()),
-            Kind::Snap => JobStatus::Snap(status::Snap::default()),
+            Kind::Snap => JobStatus::Snap(status::Snap {
+                pruning: self.reports.pruning(Side::Local),
+                ..status::Snap::default()
+            }),
         }
     }
 }
@@ -149,14 +179,12 @@ impl Job {
                         Started::Ended
                     }
                 },
-                Work::Nothing => Started::Nothing,
             }
         });
         let run = async move {
             match started {
                 Started::Active(active) => active.run(stop).await,
                 Started::Passive(passive) => passive.run(stop).await,
-                Started::Nothing => stop.cancelled().await,
                 Started::Ended => {}
             }
             tracing::info!("job exited");
@@ -173,7 +201,7 @@ impl Job {
             name: JobName::new(name).expect("valid"),
             kind: Kind::Push,
             signals: Arc::new(Signals::default()),
-            replication: LastReplication::default(),
+            reports: Reports::default(),
         };
         let signals = Arc::clone(&handle.signals);
         Self {
@@ -191,6 +219,5 @@ impl Job {
 enum Started {
     Active(Active),
     Passive(Box<passive::Listening>),
-    Nothing,
     Ended,
 }

@@ -66,6 +66,11 @@ pub enum Planned {
 }
 
 impl Pruner {
+    /// Is there a rule that obviously keeps every snapshot there can be?
+    pub fn keeps_everything(&self) -> bool {
+        self.rules.iter().any(Rule::keeps_everything)
+    }
+
     /// Decides for all filesystems. Changes nothing.
     pub fn plan<P: Into<String>>(&self, found: impl IntoIterator<Item = (P, Found)>) -> Plan<'_> {
         let planned = |found| match found {

@@ -6,13 +6,15 @@ use tracing::Span;
 
 use super::active::Active;
 use super::passive::{Offer, Passive, Sink, Source};
+use super::pruning::{LocalPruning, Pruners};
 use super::replication::{Local, Replication};
 use super::signals::Signals;
-use super::{Handle, Job, Kind, LastReplication, Work, client_cursor};
+use super::{Handle, Job, Kind, Reports, Work, client_cursor};
 use crate::bandwidth::Limit;
 use crate::config::Config;
 use crate::config::connection::{Connect, Serve};
-use crate::config::job::{JobConfig, PullInterval, PullJob, PushJob, SinkJob, SourceJob};
+use crate::config::job::{JobConfig, PullInterval, PullJob, PushJob, SinkJob, SnapJob, SourceJob};
+use crate::config::pruning::ReplicatedPruning;
 use crate::config::snapshotting::Snapshotting;
 use crate::config::transfer::{self, ConflictResolution, SendOptions};
 use crate::endpoint::access::ReceiveRoot;
@@ -22,6 +24,8 @@ use crate::endpoint::receiver::{self, Receiver};
 use crate::endpoint::sender::{self, Sender};
 use crate::environment::{self, EnvironmentError, Variables};
 use crate::name::JobName;
+use crate::pruner::Pruner;
+use crate::pruner::judge::Side;
 use crate::replication::driver::{self, Memory};
 use crate::replication::resume::StreamPolicy;
 use crate::rpc::handshake;
@@ -115,7 +119,7 @@ impl<'a> Builder<'a> {
                 name: name.clone(),
                 kind: Kind::from(job),
                 signals: Arc::new(Signals::default()),
-                replication: LastReplication::default(),
+                reports: Reports::default(),
             },
             span: tracing::error_span!("job", job = %name),
         }
@@ -127,7 +131,7 @@ impl<'a> Builder<'a> {
             JobConfig::Pull(job) => Work::Active(self.pull(job)?),
             JobConfig::Sink(job) => Work::Passive(Box::new(self.sink(job)?)),
             JobConfig::Source(job) => Work::Passive(Box::new(self.source(job)?)),
-            JobConfig::Snap(_) => Work::Nothing,
+            JobConfig::Snap(job) => Work::Active(self.snap(job)),
         };
         Ok(Job {
             handle: self.handle,
@@ -147,7 +151,9 @@ impl<'a> Builder<'a> {
         };
         let driver = self.driver(&job.replication, &job.conflict_resolution, Some(stream))?;
         let handshake = None;
-        self.active(Local::Sender(sender), &job.connect, driver, handshake)
+        let pruners = pruners(&job.pruning);
+        let local = Local::Sender(sender);
+        self.active(local, &job.connect, driver, handshake, pruners)
     }
 
     fn pull(&self, job: &PullJob) -> Result<Active, BuildError> {
@@ -160,8 +166,9 @@ impl<'a> Builder<'a> {
         let receiver = Receiver::new(self.environment.zfs.clone(), settings);
         let driver = self.driver(&job.replication, &job.conflict_resolution, None)?;
         let extensions = Some(client_cursor::extensions());
-        let mut active =
-            self.active(Local::Receiver(receiver), &job.connect, driver, extensions)?;
+        let pruners = pruners(&job.pruning);
+        let local = Local::Receiver(receiver);
+        let mut active = self.active(local, &job.connect, driver, extensions, pruners)?;
         active.interval = match job.interval {
             PullInterval::Manual => None,
             PullInterval::Every(interval) => Some(interval.duration()),
@@ -175,6 +182,7 @@ impl<'a> Builder<'a> {
         connect: &Connect,
         driver: driver::Settings,
         extensions: Option<zrepl_proto::extension::Extensions>,
+        pruners: Pruners,
     ) -> Result<Active, BuildError> {
         let environment = self.environment;
         let mut client = environment::client_settings(environment.variables)?;
@@ -200,7 +208,8 @@ impl<'a> Builder<'a> {
                 client,
                 driver,
                 memory: Memory::default(),
-                last: self.handle.replication.clone(),
+                pruners,
+                reports: self.handle.reports.clone(),
                 signals: Arc::clone(&signals),
                 span: self.span.clone(),
             }),
@@ -217,6 +226,29 @@ impl<'a> Builder<'a> {
         let mut settings = driver::Settings::new(replication, conflicts, stream);
         environment::replication_settings(self.environment.variables, &mut settings)?;
         Ok(settings)
+    }
+
+    fn snap(&self, job: &SnapJob) -> Active {
+        let settings = sender::Settings {
+            job: JobId::from(&job.name),
+            fallback_job: None,
+            filesystems: job.filesystems.clone(),
+            send: SendOptions::default(),
+            limit: None,
+        };
+        Active {
+            interval: None,
+            invocation: Box::new(LocalPruning {
+                pruner: Pruner {
+                    side: Side::Local,
+                    rules: job.pruning.keep.rules(),
+                },
+                filesystems: Sender::new(self.environment.zfs.clone(), settings),
+                reports: self.handle.reports.clone(),
+                span: self.span.clone(),
+            }),
+            signals: Arc::clone(&self.handle.signals),
+        }
     }
 
     fn sink(&self, job: &SinkJob) -> Result<Passive, BuildError> {
@@ -259,6 +291,10 @@ impl<'a> Builder<'a> {
             offer,
         })
     }
+}
+
+fn pruners(pruning: &ReplicatedPruning) -> Pruners {
+    Pruners::new(pruning.keep_sender.rules(), pruning.keep_receiver.rules())
 }
 
 fn sender_settings(

@@ -1,5 +1,5 @@
-//! One invocation of a push or pull job: a connection of its own, one run of the replication over both sides, and a line in the log
-//! that says what came of it.
+//! One invocation of a push or pull job: a connection of its own, one run of the replication over both sides and a line in the log
+//! that says what came of it, then the pruners of both sides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use super::LastReplication;
+use super::Reports;
 use super::active::Invoke;
+use super::pruning::Pruners;
 use super::side::Side;
 use super::signals::Signals;
 use crate::endpoint::Endpoint;
@@ -37,7 +38,8 @@ pub(super) struct Replication {
     pub(super) client: client::Settings,
     pub(super) driver: driver::Settings,
     pub(super) memory: Memory,
-    pub(super) last: LastReplication,
+    pub(super) pruners: Pruners,
+    pub(super) reports: Reports,
     pub(super) signals: Arc<Signals>,
     pub(super) span: Span,
 }
@@ -69,13 +71,19 @@ impl Replication {
 impl Invoke for Replication {
     async fn invoke(&mut self, stop: &CancellationToken) {
         let begun = Instant::now();
-        let report = self.last.begin();
+        self.reports.clear();
+        let report = self.reports.begin_replication();
         let sides = self.sides(stop);
         tracing::info!("start replication");
         let ending = driver::run(&sides, &self.driver, &mut self.memory, &report, stop).await;
+        summarize(ending, &report.now(), begun.elapsed());
+        if !ending.is_cancelled {
+            let unchanged = self.memory.take_unchanged();
+            let pruning = self.pruners.run(&sides, unchanged, &self.reports, stop);
+            pruning.await;
+        }
         // Says goodbye to the other side.
         drop(sides);
-        summarize(ending, &report.now(), begun.elapsed());
     }
 
     async fn settle(&mut self) {

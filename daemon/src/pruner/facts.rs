@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 use zfs_safe::guid::Guid;
+use zfs_safe::name::DatasetPath;
 use zrepl_proto::pdu::{
     Filesystem, FilesystemVersion, ListFilesystemReq, ListFilesystemVersionsReq,
     ReplicationCursorReq,
@@ -17,6 +18,7 @@ use super::judge;
 use crate::causes::chain;
 use crate::endpoint::mark::base::Base;
 use crate::endpoint::{Endpoint, EndpointError};
+use crate::replication::driver::Unchanged;
 use crate::replication::version::Version;
 
 /// How many filesystems are asked about at the same time.
@@ -56,24 +58,8 @@ pub enum Found {
     Unknown(String),
 }
 
-/// What a driver of replications has listed already, of filesystems to which nothing has happened since.
-#[derive(Clone, Debug, Default)]
-pub struct Unchanged(BTreeMap<String, (Vec<FilesystemVersion>, Vec<FilesystemVersion>)>);
-
-impl Unchanged {
-    /// Adds what both sides have listed of a filesystem, sender first.
-    pub fn insert(
-        &mut self,
-        filesystem: String,
-        sender: Vec<FilesystemVersion>,
-        receiver: Vec<FilesystemVersion>,
-    ) {
-        self.0.insert(filesystem, (sender, receiver));
-    }
-}
-
 impl Replicated {
-    /// Asks both sides. A side that cannot be asked is no error here: what depends on it says so.
+    /// Asks both sides, except for the versions of what is unchanged since the replication has listed them. A side that cannot be asked is no error here: what depends on it says so.
     pub async fn gather(
         sender: &Arc<dyn Endpoint>,
         receiver: &Arc<dyn Endpoint>,
@@ -86,7 +72,8 @@ impl Replicated {
             Err(_) => Vec::new(),
         };
         for path in &paths {
-            let known = unchanged.0.remove(path);
+            let known = DatasetPath::new(path.as_str()).ok();
+            let known = known.and_then(|path| unchanged.remove(&path));
             let (of_sender, of_receiver) = known.map_or((None, None), |(a, b)| (Some(a), Some(b)));
             let is_real = |side: &Listing| {
                 side.as_ref()

@@ -145,6 +145,12 @@ impl LiveReport {
         self.lock().clone()
     }
 
+    /// Nobody need look: everything stays.
+    pub fn nothing_to_do(&self) {
+        self.begin(Vec::new(), Vec::new());
+        self.finish();
+    }
+
     pub(super) fn fail_plan(&self, error: String) {
         let mut report = self.lock();
         report.state = State::PlanErr;

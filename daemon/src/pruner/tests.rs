@@ -10,10 +10,11 @@ use zrepl_proto::pdu::{
     ReplicationCursorRes,
 };
 
-use super::facts::{Replicated, Unchanged};
+use super::facts::Replicated;
 use super::report::{Report, State};
 use super::*;
 use crate::endpoint::EndpointError;
+use crate::replication::driver::Unchanged;
 
 /// A side that has filesystems with numbered snapshots.
 #[derive(Debug, Default)]
@@ -298,7 +299,8 @@ async fn what_is_listed_already_is_not_asked_for() {
         (Arc::clone(&sender) as _, Arc::clone(&receiver) as _);
     let mut unchanged = Unchanged::default();
     let versions = vec![version(1), version(2)];
-    unchanged.insert("p/a".to_owned(), versions.clone(), versions);
+    let path = zfs_safe::name::DatasetPath::new("p/a").expect("valid");
+    unchanged.insert(path, (versions.clone(), versions));
     let replicated = Replicated::gather(&on_sender, &on_receiver, unchanged).await;
     let found = replicated.of(Side::Sender).expect("listed");
     let pruner = pruner(Side::Sender, 1);

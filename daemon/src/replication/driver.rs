@@ -33,7 +33,7 @@ use crate::config::value::integer::Concurrency;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::rpc::connectivity as rpc_connectivity;
 
-pub use self::memory::Memory;
+pub use self::memory::{Memory, Unchanged};
 
 /// What logs call this part of the daemon.
 const SUBSYSTEM: &str = "repl";

@@ -40,6 +40,8 @@ pub(super) struct Planning {
     pub(super) outcome: Result<Planned, Failure>,
     /// Does the receiver have a snapshot of it, as far as is known?
     pub(super) is_on_receiver: bool,
+    /// What both sides have listed, if nothing is to be done.
+    pub(super) unchanged: Option<(Vec<FilesystemVersion>, Vec<FilesystemVersion>)>,
 }
 
 /// The steps of a filesystem, and what was found out on the way.
@@ -97,11 +99,14 @@ impl Planner {
         );
         let is_on_receiver = receiver.as_ref().is_ok_and(|it| has_snapshots(it));
         let cannot = |side| move |error| Failure::asking(side, "list its versions", &error);
+        let is_listed = pair.needs_sender_versions() && pair.needs_receiver_versions();
+        let mut listed = None;
         let outcome = match (
             sender.map_err(cannot(Side::Sender)),
             receiver.map_err(cannot(Side::Receiver)),
         ) {
             (Ok(sender), Ok(receiver)) => {
+                listed = is_listed.then(|| (sender.clone(), receiver.clone()));
                 let facts = Facts {
                     pair,
                     sender,
@@ -113,7 +118,9 @@ impl Planner {
             }
             (Err(failure), _) | (_, Err(failure)) => Err(failure),
         };
+        let has_steps = |planned: &Planned| !planned.steps.is_empty();
         Planning {
+            unchanged: listed.filter(|_| !outcome.as_ref().map_or(true, has_steps)),
             outcome,
             is_on_receiver,
         }
