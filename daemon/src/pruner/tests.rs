@@ -30,7 +30,8 @@ struct Told {
 }
 
 fn version(number: u64) -> FilesystemVersion {
-    let creation: Creation = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let creation = format!("2026-01-01T00:00:{number:02}Z");
+    let creation: Creation = creation.parse().expect("a time");
     FilesystemVersion::snapshot(format!("s{number}"), number, number, creation)
 }
 
@@ -207,8 +208,8 @@ async fn the_json_is_that_of_zrepl() {
     )
     .await;
     let json = serde_json::to_string(&report).expect("plain data");
-    let snapshot = r#"{"Name":"s2","Replicated":true,"Date":"2026-01-01T00:00:00Z"}"#;
-    let newest = r#"{"Name":"s3","Replicated":false,"Date":"2026-01-01T00:00:00Z","Kept":"last_n: the newest"}"#;
+    let snapshot = r#"{"Name":"s2","Replicated":true,"Date":"2026-01-01T00:00:02Z"}"#;
+    let newest = r#"{"Name":"s3","Replicated":false,"Date":"2026-01-01T00:00:03Z","Kept":"last_n: the newest"}"#;
     let expected = format!(
         r#"{{"State":"Done","Error":"","Pending":[],"Completed":[{{"Filesystem":"p/a","SnapshotList":[{snapshot},{newest}],"DestroyList":[{snapshot}],"SkipReason":"","LastError":""}}]}}"#
     );
