@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::replication::report::Report;
+use crate::snapshot::report::Report as SnapshotReport;
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
@@ -47,16 +48,16 @@ pub struct Active {
     pub pruning_sender: (),
     /// Not done by this version.
     pub pruning_receiver: (),
-    /// Not done by this version.
-    pub snapshotting: (),
+    /// When snapshots are taken, and how the last round stands.
+    pub snapshotting: Option<SnapshotReport>,
 }
 
 /// What a job does that is asked by others.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Passive {
-    /// Not done by this version.
-    pub snapper: (),
+    /// When snapshots are taken, and how the last round stands.
+    pub snapper: Option<SnapshotReport>,
 }
 
 /// What a job does that replicates nothing.
@@ -65,8 +66,8 @@ pub struct Passive {
 pub struct Snap {
     /// Not done by this version.
     pub pruning: (),
-    /// Not done by this version.
-    pub snapshotting: (),
+    /// When snapshots are taken, and how the last round stands.
+    pub snapshotting: Option<SnapshotReport>,
 }
 
 impl JobStatus {

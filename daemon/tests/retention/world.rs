@@ -1,0 +1,319 @@
+//! A virtual machine room: a dataset whose snapshots are taken when the schedule says so, sides it is replicated to, and
+//! retention after each round, held against the slow model.
+
+use std::collections::HashSet;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use zfs_safe::guid::Guid;
+use zfs_safe::name::DatasetPath;
+use zfs_safe::version::Txg;
+use zrepl_daemon::config::snapshotting::Snapshotting;
+use zrepl_daemon::prune::grid::Keep;
+use zrepl_daemon::prune::{self, Rule};
+use zrepl_daemon::snapshot::cron::Cron;
+use zrepl_daemon::snapshot::naming::SnapshotNaming;
+use zrepl_daemon::snapshot::next::Next;
+use zrepl_daemon::snapshot::periodic::{Newest, NewestSnapshot, Periodic};
+
+use super::naive;
+
+/// A snapshot that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    pub name: String,
+    pub number: u64,
+    pub creation: i64,
+}
+
+/// What happens to the machine.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// The daemon ends, and another begins later.
+    Restart { down: SignedDuration },
+    /// The machine sleeps.
+    Sleep { length: SignedDuration },
+    /// The clock is set.
+    Step { by: SignedDuration },
+    /// The other sides can be reached, or not.
+    Reachable(bool),
+}
+
+/// The same numbers for each run.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: i64) -> i64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        i64::try_from(self.0 >> 2).expect("two bits less") % limit
+    }
+}
+
+/// A dataset on one side.
+#[derive(Debug, Default)]
+pub struct Side {
+    pub snapshots: Vec<Snapshot>,
+    pub most: usize,
+}
+
+/// A side that is replicated to.
+#[derive(Debug)]
+pub struct Receiver {
+    pub side: Side,
+    pub keep_sender: Vec<Rule>,
+    pub keep_receiver: Vec<Rule>,
+    pub cursor: Option<u64>,
+}
+
+/// The room.
+pub struct World {
+    pub now: Timestamp,
+    timing: Snapshotting,
+    machine: Machine,
+    pub sender: Side,
+    /// Of a snap job.
+    pub keep: Option<Vec<Rule>>,
+    pub receivers: Vec<Receiver>,
+    pub reachable: bool,
+    names: HashSet<String>,
+    pub rounds: u64,
+    pub clashes: u64,
+}
+
+enum Machine {
+    Periodic(Periodic),
+    Cron(Cron),
+}
+
+impl Machine {
+    fn start(timing: &Snapshotting) -> Self {
+        match timing {
+            Snapshotting::Periodic(it) => Self::Periodic(Periodic::new(it.interval)),
+            Snapshotting::Cron(it) => Self::Cron(Cron::new(it.cron.clone(), TimeZone::UTC)),
+            Snapshotting::Manual(_) => panic!("nothing happens"),
+        }
+    }
+}
+
+impl World {
+    pub fn new(
+        now: Timestamp,
+        timing: &Snapshotting,
+        keep: Option<Vec<Rule>>,
+        receivers: Vec<(Vec<Rule>, Vec<Rule>)>,
+    ) -> Self {
+        let receivers = receivers.into_iter();
+        Self {
+            now,
+            timing: timing.clone(),
+            machine: Machine::start(timing),
+            sender: Side::default(),
+            keep,
+            receivers: receivers
+                .map(|(keep_sender, keep_receiver)| Receiver {
+                    side: Side::default(),
+                    keep_sender,
+                    keep_receiver,
+                    cursor: None,
+                })
+                .collect(),
+            reachable: true,
+            names: HashSet::new(),
+            rounds: 0,
+            clashes: 0,
+        }
+    }
+
+    /// Lets time pass until `end`; `events` are in order.
+    pub fn run(
+        &mut self,
+        end: Timestamp,
+        events: &mut std::iter::Peekable<impl Iterator<Item = (Timestamp, Event)>>,
+    ) {
+        while self.now < end {
+            let next = match &mut self.machine {
+                Machine::Periodic(periodic) => periodic.next(self.now),
+                Machine::Cron(cron) => cron.next(self.now),
+            };
+            match next {
+                Next::ListSnapshots => self.list(),
+                Next::SnapshotNow(_) => self.round(),
+                Next::WaitUntil { at, .. } => {
+                    match events.next_if(|(event, _)| *event <= at.min(end)) {
+                        Some((time, event)) => {
+                            self.now = self.now.max(time);
+                            self.happen(event);
+                        }
+                        None => self.now = at.min(end),
+                    }
+                }
+                Next::Skip | Next::Wait => panic!("rounds take no time"),
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Restart { down } => {
+                self.now += down;
+                self.machine = Machine::start(&self.timing);
+            }
+            Event::Sleep { length } => self.now += length,
+            Event::Step { by } => self.now += by,
+            Event::Reachable(reachable) => self.reachable = reachable,
+        }
+    }
+
+    fn naming(&self) -> &SnapshotNaming {
+        match &self.timing {
+            Snapshotting::Periodic(it) => &it.naming,
+            Snapshotting::Cron(it) => &it.naming,
+            Snapshotting::Manual(_) => panic!("nothing happens"),
+        }
+    }
+
+    fn list(&mut self) {
+        let newest = self.sender.snapshots.last().map(|snapshot| NewestSnapshot {
+            name: snapshot.name.clone(),
+            creation: Timestamp::from_second(snapshot.creation).expect("in range"),
+        });
+        let newest = Newest {
+            filesystem: DatasetPath::new("p").expect("a path"),
+            snapshot: Ok(newest),
+        };
+        if let Machine::Periodic(periodic) = &mut self.machine {
+            // The error is part of the state.
+            let _ = periodic.listed(self.now, &[newest]);
+        }
+    }
+
+    fn round(&mut self) {
+        match &mut self.machine {
+            Machine::Periodic(periodic) => periodic.begin(self.now),
+            Machine::Cron(cron) => cron.begin(self.now),
+        }
+        self.rounds += 1;
+        let name = self.naming().name_at(self.now);
+        let exists = self.sender.snapshots.iter().any(|it| it.name == name);
+        if exists {
+            self.clashes += 1;
+        } else {
+            self.names.insert(name.clone());
+            self.sender.snapshots.push(Snapshot {
+                name,
+                number: self.rounds,
+                creation: self.now.as_second(),
+            });
+        }
+        let result = if exists {
+            Err("dataset already exists".to_owned())
+        } else {
+            Ok(())
+        };
+        match &mut self.machine {
+            Machine::Periodic(periodic) => periodic.ended(result),
+            Machine::Cron(cron) => cron.ended(result),
+        }
+        self.prune();
+        // A round, and what follows, takes a moment.
+        self.now += SignedDuration::from_millis(3);
+    }
+
+    /// Local retention, then each receiver in its turn.
+    fn prune(&mut self) {
+        if let Some(rules) = &self.keep {
+            self.sender.prune(rules, None);
+        }
+        for receiver in self.receivers.iter_mut().filter(|_| self.reachable) {
+            let newest = receiver.side.snapshots.last().map_or(0, |it| it.number);
+            let missing = self.sender.snapshots.iter();
+            receiver
+                .side
+                .snapshots
+                .extend(missing.filter(|it| it.number > newest).cloned());
+            receiver.cursor = receiver.side.snapshots.last().map(|it| it.number);
+            self.sender.prune(&receiver.keep_sender, receiver.cursor);
+            receiver
+                .side
+                .prune(&receiver.keep_receiver, receiver.cursor);
+        }
+    }
+
+    /// No name was given twice.
+    pub fn names_are_unique(&self) -> bool {
+        self.clashes == 0 && self.names.len() as u64 == self.rounds
+    }
+}
+
+impl Side {
+    /// Destroys what no rule keeps; nothing else, and all of it.
+    fn prune(&mut self, rules: &[Rule], cursor: Option<u64>) {
+        let mut facts: Vec<prune::Snapshot<'_>> = self
+            .snapshots
+            .iter()
+            .map(|it| prune::Snapshot {
+                name: &it.name,
+                guid: Guid::new(it.number),
+                createtxg: Txg::new(it.number),
+                creation: it.creation,
+                replicated: false,
+            })
+            .collect();
+        if let Some(cursor) = cursor {
+            let including = prune::cursor_counts_as_replicated(rules);
+            prune::mark_replicated(&mut facts, Guid::new(cursor), including);
+        }
+        let kept = naive::kept(rules, &facts);
+        let plan = prune::evaluate(rules, &facts);
+        for ((snapshot, verdict), kept) in facts.iter().zip(plan.verdicts()).zip(&kept) {
+            assert_eq!(verdict.is_kept(), *kept, "{snapshot:?} by {rules:?}");
+        }
+        let destroyed: HashSet<usize> = plan.destroyed().collect();
+        let mut index = 0;
+        self.snapshots.retain(|_| {
+            index += 1;
+            !destroyed.contains(&(index - 1))
+        });
+        self.most = self.most.max(self.snapshots.len());
+    }
+
+    /// Ages of the snapshots in seconds, seen from the youngest, which comes first.
+    pub fn ages(&self) -> Vec<i64> {
+        let creations = self.snapshots.iter().map(|it| it.creation);
+        let youngest = creations.clone().max().unwrap_or_default();
+        let mut ages: Vec<i64> = creations.map(|creation| youngest - creation).collect();
+        ages.sort_unstable();
+        ages
+    }
+}
+
+/// How many snapshots taken at least `apart` seconds from each other the rules can keep; nothing if there is no limit.
+/// `not_replicated` counts for `unreplicated`.
+pub fn limit(rules: &[Rule], apart: u64, unreplicated: u64) -> Option<u64> {
+    rules
+        .iter()
+        .map(|rule| match rule {
+            Rule::Grid { grid, .. } => Some(
+                grid.intervals()
+                    .iter()
+                    .map(|interval| {
+                        let repeat = u64::from(interval.repeat());
+                        match interval.keep() {
+                            Keep::All => {
+                                repeat * interval.length().duration().as_secs() / apart + 1
+                            }
+                            Keep::Oldest(count) => repeat * count as u64,
+                        }
+                    })
+                    .sum(),
+            ),
+            Rule::LastN { count, .. } => Some(count.get() as u64),
+            Rule::NotReplicated { .. } => Some(unreplicated),
+            // What others have taken.
+            Rule::Regex { negate: true, .. } => Some(0),
+            Rule::Regex { negate: false, .. } => None,
+        })
+        .sum()
+}
