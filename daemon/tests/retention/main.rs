@@ -190,6 +190,7 @@ fn continuous_backup_of_a_server() {
         None,
         vec![(keep_sender.clone(), keep_receiver.clone())],
     );
+    world.busy = 4;
     // Rounds may be an instant closer where the clock was corrected.
     let apart = 5 * 60 - 10;
     let mut events = life_of_a_server(1);
@@ -205,7 +206,7 @@ fn continuous_backup_of_a_server() {
             receiver.snapshots.len() as u64 <= limit(&keep_receiver, apart, 0).expect("bounded")
         );
         let sender = world.sender.snapshots.len() as u64;
-        assert!(sender <= limit(&keep_sender, apart, 1).expect("bounded"));
+        assert!(sender <= limit(&keep_sender, apart, 1 + world.busy).expect("bounded"));
     });
     assert!(world.names_are_unique());
     // As many as five minutes have room for, but for two days and some restarts.
@@ -216,7 +217,8 @@ fn continuous_backup_of_a_server() {
     );
     // Nothing was destroyed before the server had it.
     let three_days = 3 * 24 * 12;
-    assert!((three_days..three_days + 30).contains(&(world.sender.most as u64)));
+    let most = world.sender.most;
+    assert!((three_days..three_days + 40).contains(&most), "{most}");
     // On the receiver, three days arrive at once, and go.
     assert!(world.receivers[0].side.snapshots.len() < 90);
 }
@@ -265,10 +267,11 @@ fn fan_out_to_two_servers() {
     });
     let start = date("2026-01-01");
     let mut world = World::new(start, &schedule, Some(keep.clone()), targets.to_vec());
+    world.busy = 3;
     year(&mut world, life_of_a_server(3), |world| {
         let elapsed = world.now.duration_since(start).as_secs();
         assert_covered(&world.sender, &keep, elapsed, 2 * DAY + HOUR);
-        let most = limit(&keep, 3590, 0).expect("bounded") + 1;
+        let most = limit(&keep, 3590, 0).expect("bounded") + world.busy;
         assert!(world.sender.most as u64 <= most);
         for (receiver, (keep_sender, keep_receiver)) in world.receivers.iter().zip(&targets) {
             assert_eq!(limit(keep_sender, 3590, 0), None, "the snap job prunes");
@@ -289,6 +292,7 @@ fn a_second_pool_in_the_same_machine() {
     let start = date("2026-01-01");
     let sides = vec![(keep_sender.clone(), keep_receiver.clone())];
     let mut world = World::new(start, schedule, None, sides);
+    world.busy = 3;
     year(&mut world, life_of_a_server(4), |world| {
         let elapsed = world.now.duration_since(start).as_secs();
         assert_covered(&world.sender, &keep_sender, elapsed, 2 * DAY + HOUR);
@@ -298,7 +302,9 @@ fn a_second_pool_in_the_same_machine() {
             elapsed,
             2 * DAY + HOUR,
         );
-        assert!(world.sender.most as u64 <= limit(&keep_sender, 590, 1).expect("bounded") + 1);
+        assert!(
+            world.sender.most as u64 <= limit(&keep_sender, 590, 1 + world.busy).expect("bounded")
+        );
     });
     assert!(world.names_are_unique());
 }
@@ -327,7 +333,7 @@ fn office_hours_by_the_clock_of_the_place() {
     year(&mut world, life_of_a_desk(5), |_| {});
     assert!(world.names_are_unique());
     assert!(
-        (7_000..261 * 11 * 4).contains(&world.rounds),
+        (5_000..261 * 11 * 4).contains(&world.rounds),
         "{}",
         world.rounds
     );

@@ -6,7 +6,7 @@ use zrepl_daemon::prune::grid::Keep;
 use zrepl_daemon::prune::{Rule, Snapshot};
 
 /// For each snapshot, is there a rule that keeps it?
-pub fn kept(rules: &[Rule], snapshots: &[Snapshot<'_>]) -> Vec<bool> {
+pub(super) fn kept(rules: &[Rule], snapshots: &[Snapshot<'_>]) -> Vec<bool> {
     let mut kept = vec![rules.is_empty(); snapshots.len()];
     for rule in rules {
         for index in kept_by(rule, snapshots) {
@@ -39,29 +39,29 @@ fn kept_by(rule: &Rule, snapshots: &[Snapshot<'_>]) -> Vec<usize> {
             newest_first
         }
         Rule::Grid { grid, regex } => {
-            let mut newest_first = matching(regex.as_str());
-            newest_first.sort_by_key(|index| Reverse(snapshots[*index].creation));
+            let mut left = matching(regex.as_str());
+            // Oldest last. Of those of the same second, what is listed first counts as younger.
+            left.sort_by_key(|index| (Reverse(snapshots[*index].creation), *index));
             let mut kept = Vec::new();
-            let Some(youngest) = newest_first.first() else {
+            let Some(youngest) = left.first() else {
                 return kept;
             };
             // Bucket after bucket into the past.
-            let mut end = i128::from(snapshots[*youngest].creation);
+            let mut start = snapshots[*youngest].creation;
             for interval in grid.intervals() {
+                let length = i64::try_from(interval.length().duration().as_secs()).expect("short");
                 for _ in 0..interval.repeat() {
-                    let start = end - i128::from(interval.length().duration().as_secs());
-                    let is_inside = |index: &&usize| {
-                        let creation = i128::from(snapshots[**index].creation);
-                        start < creation && creation <= end
+                    start -= length;
+                    let size = left
+                        .iter()
+                        .take_while(|index| snapshots[**index].creation > start)
+                        .count();
+                    let bucket: Vec<usize> = left.drain(..size).collect();
+                    let kept_here = match interval.keep() {
+                        Keep::All => size,
+                        Keep::Oldest(count) => count.min(size),
                     };
-                    let bucket: Vec<usize> =
-                        newest_first.iter().filter(is_inside).copied().collect();
-                    let oldest = match interval.keep() {
-                        Keep::All => bucket.len(),
-                        Keep::Oldest(count) => count.min(bucket.len()),
-                    };
-                    kept.extend(&bucket[bucket.len() - oldest..]);
-                    end = start;
+                    kept.extend(&bucket[size - kept_here..]);
                 }
             }
             kept

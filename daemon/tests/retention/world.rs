@@ -20,15 +20,15 @@ use super::naive;
 
 /// A snapshot that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    pub name: String,
-    pub number: u64,
-    pub creation: i64,
+pub(super) struct Snapshot {
+    pub(super) name: String,
+    pub(super) number: u64,
+    pub(super) creation: i64,
 }
 
 /// What happens to the machine.
 #[derive(Clone, Copy, Debug)]
-pub enum Event {
+pub(super) enum Event {
     /// The daemon ends, and another begins later.
     Restart { down: SignedDuration },
     /// The machine sleeps.
@@ -40,10 +40,10 @@ pub enum Event {
 }
 
 /// The same numbers for each run.
-pub struct Random(pub u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    pub fn below(&mut self, limit: i64) -> i64 {
+    pub(super) fn below(&mut self, limit: i64) -> i64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -53,33 +53,35 @@ impl Random {
 
 /// A dataset on one side.
 #[derive(Debug, Default)]
-pub struct Side {
-    pub snapshots: Vec<Snapshot>,
-    pub most: usize,
+pub(super) struct Side {
+    pub(super) snapshots: Vec<Snapshot>,
+    pub(super) most: usize,
 }
 
 /// A side that is replicated to.
 #[derive(Debug)]
-pub struct Receiver {
-    pub side: Side,
-    pub keep_sender: Vec<Rule>,
-    pub keep_receiver: Vec<Rule>,
-    pub cursor: Option<u64>,
+pub(super) struct Receiver {
+    pub(super) side: Side,
+    pub(super) keep_sender: Vec<Rule>,
+    pub(super) keep_receiver: Vec<Rule>,
+    pub(super) cursor: Option<u64>,
 }
 
 /// The room.
-pub struct World {
-    pub now: Timestamp,
+pub(super) struct World {
+    pub(super) now: Timestamp,
     timing: Snapshotting,
     machine: Machine,
-    pub sender: Side,
+    pub(super) sender: Side,
     /// Of a snap job.
-    pub keep: Option<Vec<Rule>>,
-    pub receivers: Vec<Receiver>,
-    pub reachable: bool,
+    pub(super) keep: Option<Vec<Rule>>,
+    pub(super) receivers: Vec<Receiver>,
+    pub(super) reachable: bool,
+    /// In how many rounds the job is busy with what follows the first of them.
+    pub(super) busy: u64,
     names: HashSet<String>,
-    pub rounds: u64,
-    pub clashes: u64,
+    pub(super) rounds: u64,
+    pub(super) clashes: u64,
 }
 
 enum Machine {
@@ -98,7 +100,7 @@ impl Machine {
 }
 
 impl World {
-    pub fn new(
+    pub(super) fn new(
         now: Timestamp,
         timing: &Snapshotting,
         keep: Option<Vec<Rule>>,
@@ -120,6 +122,7 @@ impl World {
                 })
                 .collect(),
             reachable: true,
+            busy: 1,
             names: HashSet::new(),
             rounds: 0,
             clashes: 0,
@@ -127,7 +130,7 @@ impl World {
     }
 
     /// Lets time pass until `end`; `events` are in order.
-    pub fn run(
+    pub(super) fn run(
         &mut self,
         end: Timestamp,
         events: &mut std::iter::Peekable<impl Iterator<Item = (Timestamp, Event)>>,
@@ -196,7 +199,8 @@ impl World {
         }
         self.rounds += 1;
         let name = self.naming().name_at(self.now);
-        let exists = self.sender.snapshots.iter().any(|it| it.name == name);
+        let exists =
+            self.names.contains(&name) && self.sender.snapshots.iter().any(|it| it.name == name);
         if exists {
             self.clashes += 1;
         } else {
@@ -216,7 +220,11 @@ impl World {
             Machine::Periodic(periodic) => periodic.ended(result),
             Machine::Cron(cron) => cron.ended(result),
         }
-        self.prune();
+        let sender = &mut self.sender;
+        sender.most = sender.most.max(sender.snapshots.len());
+        if self.rounds.is_multiple_of(self.busy) {
+            self.prune();
+        }
         // A round, and what follows, takes a moment.
         self.now += SignedDuration::from_millis(3);
     }
@@ -242,7 +250,7 @@ impl World {
     }
 
     /// No name was given twice.
-    pub fn names_are_unique(&self) -> bool {
+    pub(super) fn names_are_unique(&self) -> bool {
         self.clashes == 0 && self.names.len() as u64 == self.rounds
     }
 }
@@ -270,17 +278,18 @@ impl Side {
         for ((snapshot, verdict), kept) in facts.iter().zip(plan.verdicts()).zip(&kept) {
             assert_eq!(verdict.is_kept(), *kept, "{snapshot:?} by {rules:?}");
         }
-        let destroyed: HashSet<usize> = plan.destroyed().collect();
-        let mut index = 0;
+        let mut destroyed = plan.destroyed().peekable();
+        let mut index = 0..;
         self.snapshots.retain(|_| {
-            index += 1;
-            !destroyed.contains(&(index - 1))
+            destroyed
+                .next_if_eq(&index.next().expect("endless"))
+                .is_none()
         });
         self.most = self.most.max(self.snapshots.len());
     }
 
     /// Ages of the snapshots in seconds, seen from the youngest, which comes first.
-    pub fn ages(&self) -> Vec<i64> {
+    pub(super) fn ages(&self) -> Vec<i64> {
         let creations = self.snapshots.iter().map(|it| it.creation);
         let youngest = creations.clone().max().unwrap_or_default();
         let mut ages: Vec<i64> = creations.map(|creation| youngest - creation).collect();
@@ -291,7 +300,7 @@ impl Side {
 
 /// How many snapshots taken at least `apart` seconds from each other the rules can keep; nothing if there is no limit.
 /// `not_replicated` counts for `unreplicated`.
-pub fn limit(rules: &[Rule], apart: u64, unreplicated: u64) -> Option<u64> {
+pub(super) fn limit(rules: &[Rule], apart: u64, unreplicated: u64) -> Option<u64> {
     rules
         .iter()
         .map(|rule| match rule {
