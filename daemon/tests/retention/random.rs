@@ -23,9 +23,12 @@ fn rules(sender: bool) -> impl Strategy<Value = String> {
         format!("{{type: grid, grid: \"{grid}\", regex: \"^z_\"}}")
     });
     let last_n = (1..20_u32).prop_map(|count| format!("{{type: last_n, count: {count}}}"));
-    let not_replicated = any::<bool>().prop_map(move |keep| match sender {
-        true => format!("{{type: not_replicated, keep_snapshot_at_cursor: {keep}}}"),
-        false => "{type: regex, regex: \"^z_\", negate: true}".to_owned(),
+    let not_replicated = any::<bool>().prop_map(move |keep| {
+        if sender {
+            format!("{{type: not_replicated, keep_snapshot_at_cursor: {keep}}}")
+        } else {
+            "{type: regex, regex: \"^z_\", negate: true}".to_owned()
+        }
     });
     prop::collection::vec(
         prop_oneof![2 => grid, 1 => last_n, 1 => not_replicated],

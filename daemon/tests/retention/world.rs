@@ -62,8 +62,8 @@ pub(super) struct Side {
 #[derive(Debug)]
 pub(super) struct Receiver {
     pub(super) side: Side,
-    pub(super) keep_sender: Vec<Rule>,
-    pub(super) keep_receiver: Vec<Rule>,
+    keep_sender: Vec<Rule>,
+    keep: Vec<Rule>,
     pub(super) cursor: Option<u64>,
 }
 
@@ -114,10 +114,10 @@ impl World {
             sender: Side::default(),
             keep,
             receivers: receivers
-                .map(|(keep_sender, keep_receiver)| Receiver {
+                .map(|(keep_sender, keep)| Receiver {
                     side: Side::default(),
                     keep_sender,
-                    keep_receiver,
+                    keep,
                     cursor: None,
                 })
                 .collect(),
@@ -243,9 +243,7 @@ impl World {
                 .extend(missing.filter(|it| it.number > newest).cloned());
             receiver.cursor = receiver.side.snapshots.last().map(|it| it.number);
             self.sender.prune(&receiver.keep_sender, receiver.cursor);
-            receiver
-                .side
-                .prune(&receiver.keep_receiver, receiver.cursor);
+            receiver.side.prune(&receiver.keep, receiver.cursor);
         }
     }
 
