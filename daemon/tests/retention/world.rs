@@ -198,6 +198,7 @@ impl World {
             Machine::Cron(cron) => cron.begin(self.now),
         }
         self.rounds += 1;
+        assert!(self.rounds < 200_000, "no burst");
         let name = self.naming().name_at(self.now);
         let exists =
             self.names.contains(&name) && self.sender.snapshots.iter().any(|it| it.name == name);
