@@ -268,11 +268,23 @@ impl Side {
                 replicated: false,
             })
             .collect();
+        // What the other side has, by the order in which snapshots were taken.
+        let mut slow_facts = facts.clone();
+        let at_cursor_goes = rules.iter().any(|rule| {
+            matches!(rule, Rule::NotReplicated { keep_snapshot_at_cursor } if !keep_snapshot_at_cursor)
+        });
+        let cursor_is_there = self.snapshots.iter().any(|it| Some(it.number) == cursor);
+        for (fact, snapshot) in slow_facts.iter_mut().zip(&self.snapshots) {
+            fact.replicated = cursor_is_there
+                && cursor.is_some_and(|cursor| {
+                    snapshot.number < cursor || at_cursor_goes && snapshot.number == cursor
+                });
+        }
         if let Some(cursor) = cursor {
             let including = prune::cursor_counts_as_replicated(rules);
             prune::mark_replicated(&mut facts, Guid::new(cursor), including);
         }
-        let kept = naive::kept(rules, &facts);
+        let kept = naive::kept(rules, &slow_facts);
         let plan = prune::evaluate(rules, &facts);
         for ((snapshot, verdict), kept) in facts.iter().zip(plan.verdicts()).zip(&kept) {
             assert_eq!(verdict.is_kept(), *kept, "{snapshot:?} by {rules:?}");

@@ -19,7 +19,7 @@ fn the_json_is_that_of_zrepl() {
     let fresh = format!(
         r#"{{"Type":"periodic","Periodic":{{"State":1,"SleepUntil":"{ZERO}","Error":"","Progress":null}},"Cron":null,"Manual":null}}"#
     );
-    round_trip(&fresh);
+    assert!(matches!(round_trip(&fresh), Report::Periodic(report) if report.sleep_until.is_none()));
 
     let done = r#"{"Path":"p/a","State":4,"SnapName":"zrepl_20261122_010000_000","StartAt":"2026-11-22T01:00:00.000000001Z","Hooks":"1 ok 1ms\n2 ok 12ms callback","HooksHadError":false,"DoneAt":"2026-11-22T01:00:00.5Z"}"#;
     let pending = format!(
