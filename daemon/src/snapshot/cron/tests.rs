@@ -175,13 +175,12 @@ fn changes_of_the_clock_in_spring_and_autumn_neither_lose_a_day_nor_the_rhythm()
         let (mut now, end) = (at(start), at(end));
         let mut count = 0;
         while now < end {
-            match cron.next(now) {
-                Next::WaitUntil { at, .. } => now = at,
-                _ => {
-                    count += 1;
-                    assert!(count < 10, "no burst");
-                    round(&mut cron, now);
-                }
+            if let Next::WaitUntil { at, .. } = cron.next(now) {
+                now = at;
+            } else {
+                count += 1;
+                assert!(count < 10, "no burst");
+                round(&mut cron, now);
             }
         }
         assert_eq!(count, rounds, "{start}");

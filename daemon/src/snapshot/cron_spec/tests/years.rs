@@ -15,27 +15,27 @@ const DAY: i64 = 24 * 3600;
 #[derive(Clone, Copy)]
 struct Day {
     month: u32,
-    day_of_month: u32,
-    day_of_week: u32,
+    number: u32,
+    weekday: u32,
 }
 
 /// The days from the last of the year before on, and one more.
 fn calendar() -> Vec<Day> {
     let mut days = vec![Day {
         month: 12,
-        day_of_month: 31,
-        day_of_week: 6,
+        number: 31,
+        weekday: 6,
     }];
     for year in FIRST_YEAR..=FIRST_YEAR + YEARS {
         let february = if year % 4 == 0 { 29 } else { 28 };
         let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         for (length, month) in lengths.into_iter().zip(1..) {
-            for day_of_month in 1..=length {
-                let day_of_week = u32::try_from((days.len() - 1) % 7).unwrap();
+            for number in 1..=length {
+                let weekday = u32::try_from((days.len() - 1) % 7).unwrap();
                 days.push(Day {
                     month,
-                    day_of_month,
-                    day_of_week,
+                    number,
+                    weekday,
                 });
             }
         }
@@ -56,8 +56,8 @@ fn matches(zone: &TimeZone, fields: &[FieldText; 5]) -> Vec<i64> {
     let day_matches: Vec<bool> = calendar
         .iter()
         .map(|day| {
-            let of_month = has(days_of_month, day.day_of_month);
-            let of_week = has(days_of_week, day.day_of_week);
+            let of_month = has(days_of_month, day.number);
+            let of_week = has(days_of_week, day.weekday);
             let day_matches = if either {
                 of_month || of_week
             } else {
