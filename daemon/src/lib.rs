@@ -8,8 +8,9 @@
 //! But `config` also reads addresses of clients and certificates with the two parts of `transport` that know no sockets, `ip_map`
 //! and `tls::files`.
 //!
-//! `status` is what others see of all that. `socket_file`, `version`, `zfs_backend`, `environment` and `causes` stand by themselves: which build this
-//! is, how it reaches ZFS, what the environment changes, and errors in one line.
+//! `status` is what others see of all that. `socket_file`, `version`, `zfs_backend`, `environment`, `wall_clock`, `go_time` and
+//! `causes` stand by themselves: which build this is, how it reaches ZFS, what the environment changes, waiting for a time, times
+//! in JSON, and errors in one line.
 
 pub mod bandwidth;
 pub mod causes;
@@ -21,6 +22,7 @@ pub mod environment;
 pub mod filter;
 pub mod go_duration;
 pub mod go_regex;
+mod go_time;
 pub mod hook;
 pub mod interval;
 pub mod job;
@@ -35,4 +37,5 @@ mod socket_file;
 pub mod status;
 pub mod transport;
 pub mod version;
+pub mod wall_clock;
 pub mod zfs_backend;

@@ -10,6 +10,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use crate::pruner;
 use crate::replication::report::Report;
+use crate::snapshot::report::Report as SnapshotReport;
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
@@ -48,16 +49,16 @@ pub struct Active {
     pub pruning_sender: Option<pruner::report::Report>,
     /// The pruning of the side that receives that runs, or ran last.
     pub pruning_receiver: Option<pruner::report::Report>,
-    /// Not done by this version.
-    pub snapshotting: (),
+    /// When snapshots are taken, and how the last round stands.
+    pub snapshotting: Option<SnapshotReport>,
 }
 
 /// What a job does that is asked by others.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Passive {
-    /// Not done by this version.
-    pub snapper: (),
+    /// When snapshots are taken, and how the last round stands.
+    pub snapper: Option<SnapshotReport>,
 }
 
 /// What a job does that replicates nothing.
@@ -66,8 +67,8 @@ pub struct Passive {
 pub struct Snap {
     /// The pruning that runs, or ran last.
     pub pruning: Option<pruner::report::Report>,
-    /// Not done by this version.
-    pub snapshotting: (),
+    /// When snapshots are taken, and how the last round stands.
+    pub snapshotting: Option<SnapshotReport>,
 }
 
 impl JobStatus {
