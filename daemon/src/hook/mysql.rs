@@ -1,0 +1,192 @@
+//! A global read lock in MySQL or MariaDB during the snapshot: `FLUSH TABLES WITH READ LOCK` before, `UNLOCK TABLES` after.
+//!
+//! The lock belongs to the connection that took it, so one connection is kept from one edge to the other, and losing it is an
+//! error of the post edge: tables may have been written while the snapshot was taken. zrepl 0.7.0 unlocks through a pool, where a
+//! fresh connection succeeds in unlocking nothing. However a connection is given up, it is closed at once, and the lock goes with
+//! it.
+
+mod address;
+
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::patience::{GivenUp, Patience};
+use crate::config::snapshotting::MysqlHook;
+use address::Address;
+pub use address::AddressError;
+
+/// A server.
+#[derive(Debug)]
+pub(super) struct LockTables {
+    address: Address,
+    timeout: Duration,
+}
+
+/// Why the lock could not be taken, or was not held until the end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockError {
+    /// The server cannot be reached, or refuses the login.
+    #[error("cannot connect to {server}")]
+    Connect {
+        /// As configured, without secrets.
+        server: String,
+        /// Why not.
+        source: mysql_async::Error,
+    },
+    /// It took too long, or the job is being stopped.
+    #[error(
+        "{reason}: the connection to {server} was closed, which gives up the lock; a statement that runs for long makes the lock wait"
+    )]
+    GivenUp {
+        /// As configured, without secrets.
+        server: String,
+        /// Why.
+        reason: GivenUp,
+    },
+    /// The lock is gone.
+    #[error(
+        "the connection to {server} that held the lock was lost: tables may have been written during the snapshot"
+    )]
+    Lost {
+        /// As configured, without secrets.
+        server: String,
+        /// How.
+        source: mysql_async::Error,
+    },
+    /// The user may not.
+    #[error("the user may not lock all tables on {server}: GRANT RELOAD ON *.* to it")]
+    NotAllowed {
+        /// As configured, without secrets.
+        server: String,
+        /// What the server says.
+        source: mysql_async::Error,
+    },
+    /// The statement failed.
+    #[error("{server} refuses")]
+    Statement {
+        /// As configured, without secrets.
+        server: String,
+        /// What the server says.
+        source: mysql_async::Error,
+    },
+}
+
+pub(super) const LOCK: &str = "FLUSH TABLES WITH READ LOCK";
+pub(super) const UNLOCK: &str = "UNLOCK TABLES";
+
+/// How long the end of a connection that has done its work may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A connection that holds the lock. Dropping it closes it.
+#[derive(Debug)]
+pub(super) struct Lock(Option<Conn>);
+
+impl LockTables {
+    pub(super) fn new(config: &MysqlHook) -> Result<Self, AddressError> {
+        Ok(Self {
+            address: Address::new(&config.dsn)?,
+            timeout: config.timeout.duration(),
+        })
+    }
+
+    /// Takes the lock.
+    pub(super) async fn before(&self, patience: Patience<'_>) -> Result<Lock, LockError> {
+        match patience.within(self.lock()).await {
+            Ok(result) => result,
+            Err(reason) => Err(self.given_up(reason)),
+        }
+    }
+
+    /// Gives the lock back.
+    pub(super) async fn after(&self, lock: Lock, patience: Patience<'_>) -> Result<(), LockError> {
+        let mut lock = lock;
+        match patience.within(lock.execute(UNLOCK)).await {
+            Ok(Ok(())) => {
+                lock.farewell().await;
+                Ok(())
+            }
+            Ok(Err(source)) if source.is_fatal() => Err(LockError::Lost {
+                server: self.server(),
+                source,
+            }),
+            Ok(Err(source)) => Err(self.refused(source)),
+            Err(reason) => Err(self.given_up(reason)),
+        }
+    }
+
+    async fn lock(&self) -> Result<Lock, LockError> {
+        let connection = Conn::new(self.address.options());
+        let connection = connection.await.map_err(|source| LockError::Connect {
+            server: self.server(),
+            source,
+        })?;
+        let mut lock = Lock(Some(connection));
+        // Lest the server goes on waiting for the lock after we have given up, and writers behind it.
+        let seconds = self.timeout.as_secs().clamp(1, 31_536_000);
+        let limit = format!("SET SESSION lock_wait_timeout = {seconds}");
+        for statement in [limit.as_str(), LOCK] {
+            lock.execute(statement)
+                .await
+                .map_err(|source| self.refused(source))?;
+        }
+        Ok(lock)
+    }
+
+    fn refused(&self, source: mysql_async::Error) -> LockError {
+        // ER_SPECIFIC_ACCESS_DENIED_ERROR.
+        const NO_PRIVILEGE: u16 = 1227;
+        let server = self.server();
+        match &source {
+            mysql_async::Error::Server(error) if error.code == NO_PRIVILEGE => {
+                LockError::NotAllowed { server, source }
+            }
+            _ => LockError::Statement { server, source },
+        }
+    }
+
+    fn given_up(&self, reason: GivenUp) -> LockError {
+        LockError::GivenUp {
+            server: self.server(),
+            reason,
+        }
+    }
+
+    fn server(&self) -> String {
+        self.address.to_string()
+    }
+}
+
+impl Lock {
+    async fn execute(&mut self, statement: &str) -> mysql_async::Result<()> {
+        let connection = self.0.as_mut().expect("it is there until it is dropped");
+        tracing::debug!("do {statement}");
+        connection.query_drop(statement).await
+    }
+
+    /// Takes leave of the server, which would log a lost connection otherwise.
+    async fn farewell(mut self) {
+        if let Some(connection) = self.0.take() {
+            tokio::time::timeout(FAREWELL, connection.disconnect())
+                .await
+                .ok();
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let Some(connection) = self.0.take() else {
+            return;
+        };
+        // Within a runtime, the driver would first wait for the answer to a pending statement: for the lock itself, if that is what
+        // hangs, and with it everybody who writes. Where there is no runtime it closes the socket. If there can be no thread, the
+        // connection is dropped here.
+        std::thread::Builder::new()
+            .name("hook-mysql".to_owned())
+            .spawn(move || drop(connection))
+            .and_then(|thread| thread.join().map_err(|_| std::io::Error::other("panicked")))
+            .ok();
+    }
+}
