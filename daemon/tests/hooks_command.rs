@@ -96,7 +96,7 @@ async fn run_one(hook: &str) -> Seen {
 #[tokio::test]
 async fn a_program_gets_the_environment_of_zrepl_and_no_arguments() {
     let scripts = Scripts::new();
-    let script = "{ env | grep ^ZREPL_ | sort; echo \"args=$# stdin=$(cat) ${PATH:+path}\"; } >>seen";
+    let script = "{ env | grep -E '^ZREPL_(DRYRUN|FS|HOOKTYPE|SNAPNAME|TIMEOUT)=' | LC_ALL=C sort; echo \"args=$# stdin=$(cat) ${PATH:+path}\"; } >>seen";
     let hook = scripts.add("hook.sh", script, "timeout: 90500ms");
     let seen = run_one(&hook).await;
     let expected = |edge| {
@@ -159,7 +159,8 @@ async fn failures_say_what_happened_and_what_to_do() {
         ("e255", "exit status 255".to_owned()),
         (
             "e127",
-            "exit status 127 (a command in it was not found; PATH is that of the daemon)".to_owned(),
+            "exit status 127 (a command in it was not found; PATH is that of the daemon)"
+                .to_owned(),
         ),
         ("signal", "signal: terminated".to_owned()),
         (
@@ -178,11 +179,17 @@ async fn failures_say_what_happened_and_what_to_do() {
         ),
         (
             "no-script",
-            format!("cannot start {}: it is no program for this system", path("no-script")),
+            format!(
+                "cannot start {}: it is no program for this system",
+                path("no-script")
+            ),
         ),
         (
             "no-interpreter",
-            format!("cannot start {}: the file is there, but not the interpreter", path("no-interpreter")),
+            format!(
+                "cannot start {}: the file is there, but not the interpreter",
+                path("no-interpreter")
+            ),
         ),
         (
             "directory",
@@ -195,7 +202,10 @@ async fn failures_say_what_happened_and_what_to_do() {
         assert_eq!(seen.statuses(), "Err Ok SkippedDueToPreErr", "{name}");
         assert!(seen.outcome.had_error && seen.snapshot());
         let report = seen.report(0);
-        let start = format!("command hook failed with \"{}", expected.replace('"', "\\\""));
+        let start = format!(
+            "command hook failed with \"{}",
+            expected.replace('"', "\\\"")
+        );
         assert!(report.starts_with(&start), "{name}: {report}\n{start}");
         // The line of the log names the hook, the filesystem and the edge, too.
         let lines = log.take();
@@ -249,7 +259,8 @@ async fn a_program_that_hangs_while_a_stranger_holds_its_output_does_not_hang_us
 #[tokio::test]
 async fn what_a_program_leaves_running_is_left_alone_and_not_waited_for() {
     let scripts = Scripts::new();
-    let script = "[ $ZREPL_HOOKTYPE = pre_snapshot ] || exit 0; sleep 300 & echo $! >child; echo last words";
+    let script =
+        "[ $ZREPL_HOOKTYPE = pre_snapshot ] || exit 0; sleep 300 & echo $! >child; echo last words";
     let hook = scripts.add("daemonize", script, "");
     let (log, _guard) = Log::start();
     let seen = run_one(&hook).await;
@@ -260,7 +271,11 @@ async fn what_a_program_leaves_running_is_left_alone_and_not_waited_for() {
     assert_eq!(seen.statuses(), "Ok Ok Ok");
     assert!(seen.took < Duration::from_secs(15), "{:?}", seen.took);
     let lines = log.take();
-    assert!(lines.iter().any(|(_, line)| line.contains("stdout=last words")));
+    assert!(
+        lines
+            .iter()
+            .any(|(_, line)| line.contains("stdout=last words"))
+    );
 }
 
 #[tokio::test]
@@ -279,7 +294,11 @@ async fn a_flood_is_counted_not_kept() {
     };
     let out = with("stdout=");
     assert_eq!(out.len(), 1);
-    assert!(out[0].ends_with("[99991808 bytes more]"), "{}", out[0].len());
+    assert!(
+        out[0].ends_with("[99991808 bytes more]"),
+        "{}",
+        out[0].len()
+    );
     let err = with("stderr=");
     assert_eq!(with("lines with").len(), 1);
     let logged: usize = err.iter().map(|line| line.len()).sum();
@@ -306,7 +325,10 @@ async fn edges_run_in_order_around_the_snapshot() {
     ];
     let trace = scripts.path("trace");
     let take = || async {
-        let mut file = fs::OpenOptions::new().append(true).open(&trace).expect("there");
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(&trace)
+            .expect("there");
         file.write_all(b"snapshot\n").expect("written");
         Err(Busy)
     };
@@ -365,7 +387,10 @@ async fn stopping_ends_a_pre_edge_and_runs_the_post_edges_that_are_due() {
         "Ok Err SkippedDueToFatalErr SkippedDueToFatalErr SkippedDueToFatalErr SkippedDueToPreErr Ok"
     );
     let report = seen.report(1);
-    assert!(report.contains("cut short because the job is being stopped"), "{report}");
+    assert!(
+        report.contains("cut short because the job is being stopped"),
+        "{report}"
+    );
 }
 
 #[tokio::test]
@@ -436,7 +461,11 @@ async fn a_run_can_be_watched() {
         let table = progress.table();
         let words = table.lines().map(|line| {
             let mut words = line.split_whitespace();
-            format!("{} {}", words.next().unwrap_or("-"), words.next().unwrap_or("-"))
+            format!(
+                "{} {}",
+                words.next().unwrap_or("-"),
+                words.next().unwrap_or("-")
+            )
         });
         words.collect::<Vec<_>>().join(", ")
     };
@@ -465,8 +494,15 @@ fn filesystems_are_divided_by_whether_hooks_run() {
     let names = ["tank", "tank/db", "tank/db/sub", "tank/db/tmp", "tank/x"];
     let partition = hooks.partition(names.map(path));
     assert_eq!(partition.without, ["tank", "tank/db/tmp"].map(path));
-    let with: Vec<_> = partition.with.iter().map(|hooks| hooks.filesystem()).collect();
-    assert_eq!(with, [&path("tank/db"), &path("tank/db/sub"), &path("tank/x")]);
+    let with: Vec<_> = partition
+        .with
+        .iter()
+        .map(|hooks| hooks.filesystem())
+        .collect();
+    assert_eq!(
+        with,
+        [&path("tank/db"), &path("tank/db/sub"), &path("tank/x")]
+    );
     let parts = |name: &str| {
         let hooks = hooks.for_filesystem(&path(name)).expect("some");
         let around = hooks.around(path(name).snapshot("s").expect("valid"));
@@ -474,7 +510,13 @@ fn filesystems_are_divided_by_whether_hooks_run() {
     };
     assert_eq!([parts("tank/db"), parts("tank/db/sub")], [5, 3]);
     assert_eq!(partition.unused.len(), 1);
-    assert_eq!((partition.unused[0].number, partition.unused[0].name.as_str()), (3, "/c"));
+    assert_eq!(
+        (
+            partition.unused[0].number,
+            partition.unused[0].name.as_str()
+        ),
+        (3, "/c")
+    );
     assert!(hooks.for_filesystem(&path("tank")).is_none());
 }
 
@@ -484,9 +526,15 @@ fn hooks_that_cannot_be_had_are_named() {
     let error = configured(list).expect_err("no TLS");
     let text = zrepl_daemon::causes::chain(&error);
     if cfg!(feature = "hook-mysql") {
-        assert!(text.starts_with("create hook #2: tls=true in the dsn is not supported"), "{text}");
+        assert!(
+            text.starts_with("create hook #2: tls=true in the dsn is not supported"),
+            "{text}"
+        );
     } else {
-        assert!(text.starts_with("create hook #2: this zrepl has no hooks of type mysql-lock-tables"), "{text}");
+        assert!(
+            text.starts_with("create hook #2: this zrepl has no hooks of type mysql-lock-tables"),
+            "{text}"
+        );
     }
     if cfg!(not(feature = "hook-postgres")) {
         let list = "[{type: postgres-checkpoint, dsn: \"host=/x\", filesystems: {\"<\": true}}]";

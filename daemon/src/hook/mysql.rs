@@ -33,7 +33,7 @@ pub(super) enum LockError {
         /// As configured, without secrets.
         server: String,
         /// Why not.
-        source: mysql_async::Error,
+        source: Cause,
     },
     /// It took too long, or the job is being stopped.
     #[error(
@@ -53,7 +53,7 @@ pub(super) enum LockError {
         /// As configured, without secrets.
         server: String,
         /// How.
-        source: mysql_async::Error,
+        source: Cause,
     },
     /// The user may not.
     #[error("the user may not lock all tables on {server}: GRANT RELOAD ON *.* to it")]
@@ -61,7 +61,7 @@ pub(super) enum LockError {
         /// As configured, without secrets.
         server: String,
         /// What the server says.
-        source: mysql_async::Error,
+        source: Cause,
     },
     /// The statement failed.
     #[error("{server} refuses")]
@@ -69,8 +69,23 @@ pub(super) enum LockError {
         /// As configured, without secrets.
         server: String,
         /// What the server says.
-        source: mysql_async::Error,
+        source: Cause,
     },
+}
+
+/// What the driver or the server says. The driver's own errors repeat the text of their causes, so it is the innermost of them.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn cause(error: mysql_async::Error) -> Cause {
+    use mysql_async::{Error, IoError};
+
+    match error {
+        Error::Driver(error) => error.into(),
+        Error::Io(IoError::Io(error)) => error.into(),
+        Error::Other(error) => error,
+        Error::Server(error) => error.into(),
+        Error::Url(error) => error.into(),
+    }
 }
 
 pub(super) const LOCK: &str = "FLUSH TABLES WITH READ LOCK";
@@ -107,20 +122,20 @@ impl LockTables {
                 lock.farewell().await;
                 Ok(())
             }
-            Ok(Err(source)) if source.is_fatal() => Err(LockError::Lost {
+            Ok(Err(error)) if error.is_fatal() => Err(LockError::Lost {
                 server: self.server(),
-                source,
+                source: cause(error),
             }),
-            Ok(Err(source)) => Err(self.refused(source)),
+            Ok(Err(error)) => Err(self.refused(error)),
             Err(reason) => Err(self.given_up(reason)),
         }
     }
 
     async fn lock(&self) -> Result<Lock, LockError> {
         let connection = Conn::new(self.address.options());
-        let connection = connection.await.map_err(|source| LockError::Connect {
+        let connection = connection.await.map_err(|error| LockError::Connect {
             server: self.server(),
-            source,
+            source: cause(error),
         })?;
         let mut lock = Lock(Some(connection));
         // Lest the server goes on waiting for the lock after we have given up, and writers behind it.
@@ -129,20 +144,24 @@ impl LockTables {
         for statement in [limit.as_str(), LOCK] {
             lock.execute(statement)
                 .await
-                .map_err(|source| self.refused(source))?;
+                .map_err(|error| self.refused(error))?;
         }
         Ok(lock)
     }
 
-    fn refused(&self, source: mysql_async::Error) -> LockError {
+    fn refused(&self, error: mysql_async::Error) -> LockError {
         // ER_SPECIFIC_ACCESS_DENIED_ERROR.
         const NO_PRIVILEGE: u16 = 1227;
         let server = self.server();
-        match &source {
-            mysql_async::Error::Server(error) if error.code == NO_PRIVILEGE => {
-                LockError::NotAllowed { server, source }
-            }
-            _ => LockError::Statement { server, source },
+        let no_privilege = matches!(
+            &error,
+            mysql_async::Error::Server(error) if error.code == NO_PRIVILEGE
+        );
+        let source = cause(error);
+        if no_privilege {
+            LockError::NotAllowed { server, source }
+        } else {
+            LockError::Statement { server, source }
         }
     }
 
