@@ -122,7 +122,7 @@ enum Action {
     #[cfg(feature = "hook-mysql")]
     Mysql(mysql::LockTables),
     #[cfg(feature = "hook-postgres")]
-    Postgres(postgres::Checkpoint),
+    Postgres(Box<postgres::Checkpoint>),
 }
 
 impl Hooks {
@@ -224,9 +224,9 @@ impl Hook {
             },
             #[cfg(feature = "hook-postgres")]
             snapshotting::Hook::PostgresCheckpoint(config) => Self {
-                action: Action::Postgres(
+                action: Action::Postgres(Box::new(
                     postgres::Checkpoint::new(config, variables).map_err(HookError::Postgres)?,
-                ),
+                )),
                 filter: config.filesystems.clone(),
                 fatal: config.err_is_fatal,
                 timeout: config.timeout.duration(),

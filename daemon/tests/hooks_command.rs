@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 use zfs_safe::name::DatasetPath;
+use zrepl_daemon::hook::FilesystemHooks;
 
 struct Scripts(TempDir);
 
@@ -497,7 +498,7 @@ fn filesystems_are_divided_by_whether_hooks_run() {
     let with: Vec<_> = partition
         .with
         .iter()
-        .map(|hooks| hooks.filesystem())
+        .map(FilesystemHooks::filesystem)
         .collect();
     assert_eq!(
         with,

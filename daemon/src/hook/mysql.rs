@@ -139,7 +139,7 @@ impl LockTables {
         })?;
         let mut lock = Lock(Some(connection));
         // Lest the server goes on waiting for the lock after we have given up, and writers behind it.
-        let seconds = self.timeout.as_secs().clamp(1, 31_536_000);
+        let seconds = self.timeout.as_secs().saturating_add(1).min(31_536_000);
         let limit = format!("SET SESSION lock_wait_timeout = {seconds}");
         for statement in [limit.as_str(), LOCK] {
             lock.execute(statement)

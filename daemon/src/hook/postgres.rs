@@ -85,7 +85,7 @@ impl Checkpoint {
     }
 
     async fn checkpoint(&self) -> Result<(), CheckpointError> {
-        let (client, connection) =
+        let (client, mut connection) =
             self.address
                 .connect()
                 .await
@@ -102,7 +102,7 @@ impl Checkpoint {
             tracing::info!("execute CHECKPOINT command");
             client.batch_execute(STATEMENT).await
         };
-        tokio::pin!(work, connection);
+        tokio::pin!(work);
         let mut open = true;
         let result = tokio::select! {
             biased;

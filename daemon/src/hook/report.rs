@@ -54,7 +54,7 @@ mod tests {
     fn the_table_is_that_of_zrepl() {
         let mut plan = Plan::new(vec![true, false]);
         let start = Instant::now();
-        let after = |milliseconds| start + Duration::from_micros(milliseconds * 1000 + 400);
+        let after = |milliseconds: u64| start + Duration::from_micros(milliseconds * 1000 + 400);
         assert_eq!(
             table(&plan, start),
             "1 Pending ... \n2 Pending ... \n3 Pending ... \n4 Pending ... \n5 Pending ... "

@@ -24,10 +24,10 @@ const NOBODY: u32 = 65_534;
 /// Servers that a killed test leaves behind end after this many seconds.
 const LIFE: &str = "900";
 
-/// The first of the programs that exists; a test without it is over, well or badly.
+/// The last of the places where the program exists; a test without it is over, well or badly.
 pub(crate) fn find(what: &str, places: &[&str]) -> Option<PathBuf> {
-    let found = places.iter().flat_map(|place| with_any_version(place));
-    let newest = found.filter(|path| path.exists()).last();
+    let mut candidates = places.iter().flat_map(|place| with_any_version(place));
+    let newest = candidates.rfind(|path| path.exists());
     if newest.is_none() {
         assert!(
             std::env::var_os(REQUIRED).is_none(),

@@ -2,6 +2,7 @@
 //! the beginning is logged; of very much output the beginning and the last lines.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -109,8 +110,8 @@ struct Lines {
     end: VecDeque<String>,
     end_bytes: usize,
     /// What has been neither logged nor kept.
-    dropped_lines: u64,
-    dropped_bytes: u64,
+    lost: u64,
+    lost_bytes: u64,
 }
 
 impl Lines {
@@ -121,8 +122,8 @@ impl Lines {
             left: limit,
             end: VecDeque::new(),
             end_bytes: 0,
-            dropped_lines: 0,
-            dropped_bytes: 0,
+            lost: 0,
+            lost_bytes: 0,
         }
     }
 
@@ -140,8 +141,8 @@ impl Lines {
         if !self.line.is_empty() {
             self.finish_line(log);
         }
-        if self.dropped_lines > 0 {
-            let (lines, bytes) = (self.dropped_lines, self.dropped_bytes);
+        if self.lost > 0 {
+            let (lines, bytes) = (self.lost, self.lost_bytes);
             log(&format!(
                 "[{lines} lines with {bytes} bytes are left out here]"
             ));
@@ -161,11 +162,11 @@ impl Lines {
         let bytes = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
         let mut text = String::from_utf8_lossy(bytes).into_owned();
         if self.cut > 0 {
-            text.push_str(&format!(" [{} bytes more]", self.cut));
+            write!(text, " [{} bytes more]", self.cut).expect("strings take all text");
         }
         self.line.clear();
         self.cut = 0;
-        if self.end.is_empty() && self.dropped_lines == 0 && weight(&text) <= self.left {
+        if self.end.is_empty() && self.lost == 0 && weight(&text) <= self.left {
             self.left -= weight(&text);
             log(&text);
             return;
@@ -177,8 +178,8 @@ impl Lines {
             && let Some(first) = self.end.pop_front()
         {
             self.end_bytes -= weight(&first);
-            self.dropped_lines += 1;
-            self.dropped_bytes += weight(&first) as u64;
+            self.lost += 1;
+            self.lost_bytes += weight(&first) as u64;
         }
     }
 }

@@ -7,15 +7,14 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio_postgres::config::{
     Host, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs as Attributes,
 };
-use tokio_postgres::{Config, Connection, NoTls, Socket};
+use tokio_postgres::{Config, NoTls};
 
-use super::tls::{DatabaseTls, TlsStream};
+use super::tls::DatabaseTls;
 use crate::environment::Variables;
 use crate::hook::dsn::PostgresDsn;
 use crate::transport::tls::files::TlsFileError;
@@ -165,7 +164,9 @@ impl Address {
         if value("load_balance_hosts").as_deref() == Some("random") {
             config.load_balance_hosts(LoadBalanceHosts::Random);
         }
-        config.target_session_attrs(session_attributes(value("target_session_attrs"))?);
+        config.target_session_attrs(session_attributes(
+            value("target_session_attrs").as_deref(),
+        )?);
         let tls = DatabaseTls::new(&value, is_local(&config))?;
         config.ssl_mode(if tls.is_some() {
             SslMode::Require
@@ -186,16 +187,13 @@ impl Address {
     pub(super) async fn connect(
         &self,
     ) -> Result<(tokio_postgres::Client, Open), tokio_postgres::Error> {
-        Ok(match &self.tls {
-            Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
-                (client, Open::Tls(connection))
-            }
-            None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
-                (client, Open::Plain(connection))
-            }
-        })
+        if let Some(tls) = &self.tls {
+            let (client, connection) = self.config.connect(tls.clone()).await?;
+            Ok((client, Box::pin(connection)))
+        } else {
+            let (client, connection) = self.config.connect(NoTls).await?;
+            Ok((client, Box::pin(connection)))
+        }
     }
 }
 
@@ -212,21 +210,7 @@ impl fmt::Debug for Address {
 }
 
 /// The half of a connection that has to be polled for anything to happen.
-pub(super) enum Open {
-    Plain(Connection<Socket, tokio_postgres::tls::NoTlsStream>),
-    Tls(Connection<Socket, TlsStream>),
-}
-
-impl Future for Open {
-    type Output = Result<(), tokio_postgres::Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Plain(connection) => Pin::new(connection).poll(cx),
-            Self::Tls(connection) => Pin::new(connection).poll(cx),
-        }
-    }
-}
+pub(super) type Open = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
 
 fn hosts(config: &mut Config, value: &dyn Fn(&str) -> Option<String>) -> Result<(), AddressError> {
     let given = |key| value(key).filter(|value| !value.is_empty());
@@ -278,8 +262,8 @@ fn server_parameters(dsn: &PostgresDsn, options: Option<String>) -> String {
     parts.join(" ")
 }
 
-fn session_attributes(wanted: Option<String>) -> Result<Attributes, AddressError> {
-    match wanted.as_deref() {
+fn session_attributes(wanted: Option<&str>) -> Result<Attributes, AddressError> {
+    match wanted {
         None | Some("" | "any") => Ok(Attributes::Any),
         Some("read-write" | "primary") => Ok(Attributes::ReadWrite),
         Some("read-only") => Ok(Attributes::ReadOnly),
