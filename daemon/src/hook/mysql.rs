@@ -94,9 +94,10 @@ pub(super) const UNLOCK: &str = "UNLOCK TABLES";
 /// How long the end of a connection that has done its work may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// A connection that holds the lock. Dropping it closes it.
+/// A connection that holds the lock, or waits for it. Dropping it closes it, in a task of the driver's that waits for no answer: the
+/// server then notices within a second that nobody wants the lock any more.
 #[derive(Debug)]
-pub(super) struct Lock(Option<Conn>);
+pub(super) struct Lock(Conn);
 
 impl LockTables {
     pub(super) fn new(config: &MysqlHook) -> Result<Self, AddressError> {
@@ -137,7 +138,7 @@ impl LockTables {
             server: self.server(),
             source: cause(error),
         })?;
-        let mut lock = Lock(Some(connection));
+        let mut lock = Lock(connection);
         // Lest the server goes on waiting for the lock after we have given up, and writers behind it.
         let seconds = self.timeout.as_secs().saturating_add(1).min(31_536_000);
         let limit = format!("SET SESSION lock_wait_timeout = {seconds}");
@@ -179,33 +180,14 @@ impl LockTables {
 
 impl Lock {
     async fn execute(&mut self, statement: &str) -> mysql_async::Result<()> {
-        let connection = self.0.as_mut().expect("it is there until it is dropped");
         tracing::debug!("do {statement}");
-        connection.query_drop(statement).await
+        self.0.query_drop(statement).await
     }
 
     /// Takes leave of the server, which would log a lost connection otherwise.
-    async fn farewell(mut self) {
-        if let Some(connection) = self.0.take() {
-            tokio::time::timeout(FAREWELL, connection.disconnect())
-                .await
-                .ok();
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let Some(connection) = self.0.take() else {
-            return;
-        };
-        // Within a runtime, the driver would first wait for the answer to a pending statement: for the lock itself, if that is what
-        // hangs, and with it everybody who writes. Where there is no runtime it closes the socket. If there can be no thread, the
-        // connection is dropped here.
-        std::thread::Builder::new()
-            .name("hook-mysql".to_owned())
-            .spawn(move || drop(connection))
-            .and_then(|thread| thread.join().map_err(|_| std::io::Error::other("panicked")))
+    async fn farewell(self) {
+        tokio::time::timeout(FAREWELL, self.0.disconnect())
+            .await
             .ok();
     }
 }

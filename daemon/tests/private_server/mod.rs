@@ -111,6 +111,8 @@ impl Home {
         command.current_dir(self.path()).stdin(Stdio::null());
         // Messages are compared.
         command.env("LC_ALL", "C").env("HOME", self.path());
+        // A MariaDB that starts removes the temporary tables of all others from /tmp.
+        command.env("TMPDIR", self.path());
         if rustix::process::geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
