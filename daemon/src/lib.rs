@@ -1,12 +1,12 @@
 //! The zrepl daemon. A module uses only those to the right of it:
 //!
 //! ```text
-//! service ─► job ─► rpc, replication ─► endpoint ─► bandwidth, transport ─► config ─► hook, snapshot, prune ─► filter, name
-//!                                                                                    ─► interval, go_duration, go_regex
+//! service ─► job ─► rpc, replication ─► endpoint ─► bandwidth, hook, transport ─► config ─► snapshot, prune ─► filter, name
+//!                                                                                          ─► interval, go_duration, go_regex
 //! ```
 //!
-//! But `config` also reads addresses of clients and certificates with the two parts of `transport` that know no sockets, `ip_map`
-//! and `tls::files`.
+//! But `config` also reads addresses of clients, of databases, and certificates, with the parts of `transport` and `hook` that know
+//! no sockets: `ip_map`, `tls::files` and `dsn`. TLS to databases uses what `transport::tls` knows of certificates.
 //!
 //! `status` is what others see of all that. `socket_file`, `version`, `zfs_backend`, `environment`, `wall_clock`, `go_time` and
 //! `causes` stand by themselves: which build this is, how it reaches ZFS, what the environment changes, waiting for a time, times
