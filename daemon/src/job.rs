@@ -16,6 +16,8 @@ mod pruning;
 mod replication;
 mod side;
 pub mod signals;
+mod snapper;
+mod snapshotting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +33,8 @@ use crate::replication::report::LiveReport;
 use crate::status::{self, JobStatus};
 use active::Active;
 use passive::Passive;
-use signals::Signals;
+use crate::snapshot::schedule::Snapper;
+use signals::{SignalError, Signals};
 
 pub use build::{BuildError, Environment, build};
 
@@ -50,6 +53,8 @@ pub struct Handle {
     kind: Kind,
     signals: Arc<Signals>,
     reports: Reports,
+    /// Of the snapshots that it takes, if it may.
+    snapper: Option<Arc<Snapper>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,22 +141,32 @@ impl Handle {
         &self.signals
     }
 
+    /// Has snapshots taken at once, or right after those that are being taken.
+    pub fn snapshot_now(&self) -> Result<(), SignalError> {
+        let snapper = self.snapper.as_ref().ok_or(SignalError::NoSnapshots)?;
+        snapper.snapshot_now();
+        Ok(())
+    }
+
     /// What it does.
     pub fn status(&self) -> JobStatus {
+        let snapshotting = || self.snapper.as_ref().map(|snapper| snapper.report());
         let active = || status::Active {
             replication: self.reports.replication(),
             pruning_sender: self.reports.pruning(Side::Sender),
             pruning_receiver: self.reports.pruning(Side::Receiver),
-            ..status::Active::default()
+            snapshotting: snapshotting(),
         };
         match self.kind {
             Kind::Push => JobStatus::Push(active()),
             Kind::Pull => JobStatus::Pull(active()),
             Kind::Sink => JobStatus::Sink(status::Passive::default()),
-            Kind::Source => JobStatus::Source(status::Passive::default()),
+            Kind::Source => JobStatus::Source(status::Passive {
+                snapper: snapshotting(),
+            }),
             Kind::Snap => JobStatus::Snap(status::Snap {
                 pruning: self.reports.pruning(Side::Local),
-                ..status::Snap::default()
+                snapshotting: snapshotting(),
             }),
         }
     }
@@ -202,12 +217,14 @@ impl Job {
             kind: Kind::Push,
             signals: Arc::new(Signals::default()),
             reports: Reports::default(),
+            snapper: None,
         };
         let signals = Arc::clone(&handle.signals);
         Self {
             handle,
             span: Span::none(),
             work: Work::Active(Active {
+                snapping: None,
                 signals,
                 interval: None,
                 invocation: Box::new(active::Stubborn(takes)),

@@ -9,6 +9,7 @@ use tracing::Span;
 use super::Reports;
 use super::active::Invoke;
 use super::side;
+use super::signals::Part;
 use crate::endpoint::Endpoint;
 use crate::endpoint::sender::Sender;
 use crate::prune::Rule;
@@ -88,7 +89,7 @@ pub(super) struct LocalPruning {
 
 #[tonic::async_trait]
 impl Invoke for LocalPruning {
-    async fn invoke(&mut self, stop: &CancellationToken) {
+    async fn invoke(&mut self, _: Part, stop: &CancellationToken) {
         self.reports.clear();
         let report = self.reports.begin_pruning(Side::Local);
         tracing::info!("start pruning");

@@ -12,11 +12,11 @@ use super::Reports;
 use super::active::Invoke;
 use super::pruning::Pruners;
 use super::side::Side;
-use super::signals::Signals;
+use super::signals::{Part, Signals};
 use crate::endpoint::Endpoint;
 use crate::endpoint::receiver::Receiver;
 use crate::endpoint::sender::Sender;
-use crate::replication::driver::{self, Ending, Memory, Sides};
+use crate::replication::driver::{self, Ending, Memory, Sides, Unchanged};
 use crate::replication::report::Report;
 use crate::rpc::client::{self, RemoteEndpoint};
 use crate::transport::Connect;
@@ -69,11 +69,16 @@ impl Replication {
 
 #[tonic::async_trait]
 impl Invoke for Replication {
-    async fn invoke(&mut self, stop: &CancellationToken) {
+    async fn invoke(&mut self, part: Part, stop: &CancellationToken) {
+        let sides = self.sides(stop);
+        if part == Part::Pruning {
+            let pruning = self.pruners.run(&sides, Unchanged::default(), &self.reports, stop);
+            pruning.await;
+            return;
+        }
         let begun = Instant::now();
         self.reports.clear();
         let report = self.reports.begin_replication();
-        let sides = self.sides(stop);
         tracing::info!("start replication");
         let ending = driver::run(&sides, &self.driver, &mut self.memory, &report, stop).await;
         summarize(ending, &report.now(), begun.elapsed());
