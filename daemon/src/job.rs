@@ -30,10 +30,10 @@ use crate::name::JobName;
 use crate::pruner;
 use crate::pruner::judge::Side;
 use crate::replication::report::LiveReport;
+use crate::snapshot::schedule::Snapper;
 use crate::status::{self, JobStatus};
 use active::Active;
 use passive::Passive;
-use crate::snapshot::schedule::Snapper;
 use signals::{SignalError, Signals};
 
 pub use build::{BuildError, Environment, build};

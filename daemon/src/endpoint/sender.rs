@@ -12,7 +12,7 @@ use zfs_safe::guid::Guid;
 use zfs_safe::name::{BookmarkName, DatasetPath, VersionName};
 use zfs_safe::property::PropertyName;
 use zfs_safe::version::FilesystemVersion;
-use zfs_safe::zfs::VersionQuery;
+use zfs_safe::zfs::{VersionQuery, Zfs};
 use zrepl_proto::pdu::{
     DestroySnapshotsReq, DestroySnapshotsRes, Filesystem, GuaranteeError, GuaranteeKind,
     ListFilesystemReq, ListFilesystemRes, ListFilesystemVersionsReq, ListFilesystemVersionsRes,
@@ -69,6 +69,15 @@ struct Job {
     settings: Settings,
     listing: Listing,
     filesystems: Filesystems,
+}
+
+/// The filesystems of this host that a job's filter accepts, by path, placeholders included. Blocks.
+pub fn local_filesystems(
+    zfs: &dyn Zfs,
+    filter: &FilesystemFilter,
+) -> zfs_safe::Result<Vec<DatasetPath>> {
+    let found = filesystems::list(zfs, filter, Vec::new())?;
+    Ok(found.into_iter().map(|dataset| dataset.path).collect())
 }
 
 /// Why a sender did not do what it was asked.

@@ -136,7 +136,7 @@ pub(super) struct Stubborn(pub(super) Duration);
 #[cfg(test)]
 #[tonic::async_trait]
 impl Invoke for Stubborn {
-    async fn invoke(&mut self, stop: &CancellationToken) {
+    async fn invoke(&mut self, _: Part, stop: &CancellationToken) {
         stop.cancelled().await;
         tokio::time::sleep(self.0).await;
     }

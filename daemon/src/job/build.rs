@@ -9,13 +9,13 @@ use super::passive::{Offer, Passive, Sink, Source};
 use super::pruning::{LocalPruning, Pruners};
 use super::replication::{Local, Replication};
 use super::signals::Signals;
+use super::snapper::Snapping;
 use super::{Handle, Job, Kind, Reports, Work, client_cursor};
 use crate::bandwidth::Limit;
 use crate::config::Config;
 use crate::config::connection::{Connect, Serve};
 use crate::config::job::{JobConfig, PullInterval, PullJob, PushJob, SinkJob, SnapJob, SourceJob};
 use crate::config::pruning::ReplicatedPruning;
-use crate::config::snapshotting::Snapshotting;
 use crate::config::transfer::{self, ConflictResolution, SendOptions};
 use crate::endpoint::access::ReceiveRoot;
 use crate::endpoint::local_zfs::LocalZfs;
@@ -23,6 +23,7 @@ use crate::endpoint::mark::JobId;
 use crate::endpoint::receiver::{self, Receiver};
 use crate::endpoint::sender::{self, Sender};
 use crate::environment::{self, EnvironmentError, Variables};
+use crate::hook::{Hooks, HooksError};
 use crate::name::JobName;
 use crate::pruner::Pruner;
 use crate::pruner::judge::Side;
@@ -59,6 +60,14 @@ pub enum BuildError {
     /// A setting of the environment cannot be read.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
+    /// A job cannot have its hooks.
+    #[error("cannot build job \"{name}\"")]
+    Hooks {
+        /// Which.
+        name: JobName,
+        /// Why not.
+        source: HooksError,
+    },
     /// A job cannot be made as it is configured.
     #[error("cannot build job \"{name}\"")]
     Job {
@@ -69,35 +78,11 @@ pub enum BuildError {
     },
 }
 
-/// Makes all jobs. Says in the log what they will not do.
+/// Makes all jobs.
 pub fn build(config: &Config, environment: &Environment<'_>) -> Result<Vec<Job>, BuildError> {
     let jobs = config.jobs.iter();
-    jobs.map(|job| {
-        let built = Builder::new(config, job, environment).build()?;
-        built.span.in_scope(|| warn_of_what_is_not_done(job));
-        Ok(built)
-    })
-    .collect()
-}
-
-/// Snapshots and pruning are the matter of a later version.
-fn warn_of_what_is_not_done(job: &JobConfig) {
-    let takes_snapshots = job
-        .snapshotting()
-        .is_some_and(|snapshotting| !matches!(snapshotting, Snapshotting::Manual(_)));
-    let prunes = matches!(
-        job,
-        JobConfig::Push(_) | JobConfig::Pull(_) | JobConfig::Snap(_)
-    );
-    let not_done = match (takes_snapshots, prunes) {
-        (true, true) => "takes no snapshots and prunes nothing",
-        (true, false) => "takes no snapshots",
-        (false, true) => "prunes nothing",
-        (false, false) => return,
-    };
-    tracing::warn!(
-        "this version of zrepl {not_done}: that part of the job's configuration has no effect yet"
-    );
+    jobs.map(|job| Builder::new(config, job, environment).build())
+        .collect()
 }
 
 struct Builder<'a> {
@@ -120,24 +105,47 @@ impl<'a> Builder<'a> {
                 kind: Kind::from(job),
                 signals: Arc::new(Signals::default()),
                 reports: Reports::default(),
+                snapper: None,
             },
             span: tracing::error_span!("job", job = %name),
         }
     }
 
-    fn build(self) -> Result<Job, BuildError> {
-        let work = match self.job {
+    fn build(mut self) -> Result<Job, BuildError> {
+        let snapping = self.snapping()?;
+        self.handle.snapper = snapping.as_ref().map(|it| Arc::clone(&it.snapper));
+        let mut work = match self.job {
             JobConfig::Push(job) => Work::Active(self.push(job)?),
             JobConfig::Pull(job) => Work::Active(self.pull(job)?),
             JobConfig::Sink(job) => Work::Passive(Box::new(self.sink(job)?)),
             JobConfig::Source(job) => Work::Passive(Box::new(self.source(job)?)),
             JobConfig::Snap(job) => Work::Active(self.snap(job)),
         };
+        match &mut work {
+            Work::Active(active) => active.snapping = snapping,
+            Work::Passive(passive) => passive.snapping = snapping,
+        }
         Ok(Job {
             handle: self.handle,
             span: self.span,
             work,
         })
+    }
+
+    /// The snapshotter, of a job that has one.
+    fn snapping(&self) -> Result<Option<Snapping>, BuildError> {
+        let (config, filesystems) = match self.job {
+            JobConfig::Push(job) => (&job.snapshotting, &job.filesystems),
+            JobConfig::Source(job) => (&job.snapshotting, &job.filesystems),
+            JobConfig::Snap(job) => (&job.snapshotting, &job.filesystems),
+            JobConfig::Pull(_) | JobConfig::Sink(_) => return Ok(None),
+        };
+        let hooks = Hooks::new(config, self.environment.variables).map_err(|source| {
+            let name = self.handle.name.clone();
+            BuildError::Hooks { name, source }
+        })?;
+        let zfs = self.environment.zfs.clone();
+        Ok(Some(Snapping::new(config, zfs, filesystems.clone(), hooks)))
     }
 
     fn push(&self, job: &PushJob) -> Result<Active, BuildError> {
@@ -214,6 +222,7 @@ impl<'a> Builder<'a> {
                 span: self.span.clone(),
             }),
             signals,
+            snapping: None,
         })
     }
 
@@ -248,6 +257,7 @@ impl<'a> Builder<'a> {
                 span: self.span.clone(),
             }),
             signals: Arc::clone(&self.handle.signals),
+            snapping: None,
         }
     }
 
@@ -289,6 +299,7 @@ impl<'a> Builder<'a> {
             shared: environment.transports.clone(),
             server,
             offer,
+            snapping: None,
         })
     }
 }

@@ -72,7 +72,9 @@ impl Invoke for Replication {
     async fn invoke(&mut self, part: Part, stop: &CancellationToken) {
         let sides = self.sides(stop);
         if part == Part::Pruning {
-            let pruning = self.pruners.run(&sides, Unchanged::default(), &self.reports, stop);
+            let pruning = self
+                .pruners
+                .run(&sides, Unchanged::default(), &self.reports, stop);
             pruning.await;
             return;
         }

@@ -85,7 +85,9 @@ impl Signals {
                 self.retry.notify_waiters();
                 Ok(())
             }
-            State::Deaf | State::Woken(_) | State::Running { .. } => Err(SignalError::AlreadyWokenUp),
+            State::Deaf | State::Woken(_) | State::Running { .. } => {
+                Err(SignalError::AlreadyWokenUp)
+            }
         }
     }
 

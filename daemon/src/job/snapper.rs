@@ -65,9 +65,7 @@ impl Snapping {
 
     /// Takes snapshots when it is time, until `stop` is cancelled.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
-        self.snapper
-            .run(&SystemClock, &mut self.rounds, stop)
-            .await;
+        self.snapper.run(&SystemClock, &mut self.rounds, stop).await;
     }
 }
 

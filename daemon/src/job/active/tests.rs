@@ -33,7 +33,7 @@ struct Busy {
 
 #[tonic::async_trait]
 impl Invoke for Busy {
-    async fn invoke(&mut self, stop: &CancellationToken) {
+    async fn invoke(&mut self, _: Part, stop: &CancellationToken) {
         self.diary.add("begun");
         tokio::select! {
             () = sleep(self.takes) => self.diary.add("done"),
@@ -68,6 +68,7 @@ fn start(interval: Option<Duration>, takes: Duration) -> Running {
             takes,
             ends_within: Duration::from_secs(1),
         }),
+        snapping: None,
     };
     let task = tokio::spawn(active.run(stop.clone()));
     Running {
