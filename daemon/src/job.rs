@@ -102,6 +102,11 @@ impl Reports {
         *self.lock() = Begun::default();
     }
 
+    /// An invocation begins that only prunes.
+    fn clear_pruning(&self) {
+        self.lock().pruning.clear();
+    }
+
     fn begin_replication(&self) -> LiveReport {
         let report = LiveReport::default();
         self.lock().replication = Some(report.clone());

@@ -92,6 +92,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(replication::replication_table),
     },
     Scenario {
+        name: "snapshots_and_pruning",
+        everywhere: false,
+        run: Run::Alone(replication::snapshots_and_pruning),
+    },
+    Scenario {
         name: "power_failure",
         everywhere: false,
         run: Run::Alone(power_failure::power_failure),

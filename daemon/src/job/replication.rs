@@ -72,6 +72,7 @@ impl Invoke for Replication {
     async fn invoke(&mut self, part: Part, stop: &CancellationToken) {
         let sides = self.sides(stop);
         if part == Part::Pruning {
+            self.reports.clear_pruning();
             let pruning = self
                 .pruners
                 .run(&sides, Unchanged::default(), &self.reports, stop);

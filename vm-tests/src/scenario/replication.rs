@@ -2,12 +2,14 @@
 
 mod bad_input;
 mod kills;
+mod snapshots;
 mod state;
 mod table;
 mod takeover;
 
 pub(super) use bad_input::bad_input;
 pub(super) use kills::replication_survives_kills;
+pub(super) use snapshots::snapshots_and_pruning;
 pub(super) use table::{replication_between_releases, replication_table};
 pub(super) use takeover::takes_over_from_zrepl_0_7_0;
 
