@@ -62,6 +62,9 @@ pub fn destroy(
     {
         return Err(DestroyError::NotASnapshot(excerpt(&other.name)));
     }
+    if versions.is_empty() {
+        return Ok(DestroySnapshotsRes::default());
+    }
     let wanted: Vec<Result<SnapshotName, NotTried>> = {
         let there = guids(zfs, dataset);
         let check = |version: &FilesystemVersion| {
