@@ -60,14 +60,15 @@ pub(crate) enum Command {
     Daemon,
     /// Show what the running daemon does
     Status(Status),
-    /// Wake up or reset a job of the running daemon
+    /// Tell a job of the running daemon to do something now
     ///
-    /// `wakeup` makes a push or pull job replicate now; if it is waiting for the other side to come back, it tries at once.
-    /// `reset` ends the replication that is running, so that it can be resumed by the next one. A job that does not wait for
-    /// the signal answers "already woken up" or "already reset", and the exit status is 1.
+    /// `wakeup` makes a push or pull job replicate and prune, and a snap job prune; if it is waiting for the other side to come
+    /// back, it tries at once. `reset` ends what is running; a replication can be resumed by the next one. `snapshot` takes
+    /// snapshots, after which the job goes on as after any other. `prune` only destroys the snapshots that no rule keeps. A job
+    /// that does not wait for the signal answers "already woken up" or "already reset", and the exit status is 1.
     Signal {
-        /// `wakeup` or `reset`, and the job's name
-        #[arg(value_names = ["wakeup|reset", "JOB"], num_args = 0..)]
+        /// `wakeup`, `reset`, `snapshot` or `prune`, and the job's name
+        #[arg(value_names = ["wakeup|reset|snapshot|prune", "JOB"], num_args = 0..)]
         words: Vec<String>,
     },
     /// Print the version of this program and of the running daemon
