@@ -60,6 +60,12 @@ pub(crate) enum Command {
     Daemon,
     /// Show what the running daemon does
     Status(Status),
+    /// Show what a job would do now, without doing it
+    ///
+    /// Which snapshots would be taken, what would be sent and how many bytes, and which snapshots would be destroyed or kept by
+    /// which rule. It needs no running daemon, and what a daemon needs: root, or the permissions that `zfs allow` gives. The other
+    /// side is asked over the network.
+    Plan(Plan),
     /// Tell a job of the running daemon to do something now
     ///
     /// `wakeup` makes a push or pull job replicate and prune, and a snap job prune; if it is waiting for the other side to come
@@ -183,6 +189,16 @@ const WHAT: Choice<What> = Choice {
     ],
     refusal: |word| format!("unsupported --what {word:?}: it may be all, config, jobs or logging"),
 };
+
+/// What `zrepl plan` is to show.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// The job's name
+    pub(crate) job: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// How `status` shows it.
 #[derive(Args, Debug)]

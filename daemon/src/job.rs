@@ -12,6 +12,7 @@ mod active;
 mod build;
 mod client_cursor;
 mod passive;
+pub mod preview;
 mod pruning;
 mod replication;
 mod side;
@@ -34,6 +35,7 @@ use crate::snapshot::schedule::Snapper;
 use crate::status::{self, JobStatus};
 use active::Active;
 use passive::Passive;
+use preview::Preview;
 use signals::{SignalError, Signals};
 
 pub use build::{BuildError, Environment, build};
@@ -178,6 +180,48 @@ impl Handle {
 }
 
 impl Job {
+    /// What it would do if it were its turn now. A sink does nothing by itself. To reach a job of the same configuration over the
+    /// transport `local`, that job must have been started.
+    pub async fn preview(self, stop: &CancellationToken) -> Preview {
+        let span = self.span.clone();
+        let name = self.handle.name.to_string();
+        let previewing = async {
+            let (snapping, invocation) = match self.work {
+                Work::Active(Active {
+                    snapping,
+                    invocation,
+                    ..
+                }) => (snapping, Some(invocation)),
+                Work::Passive(passive) => (passive.snapping, None),
+            };
+            let snapshots = match &snapping {
+                Some(snapping) => snapping.preview().await,
+                None => None,
+            };
+            let (replication, pruning) = match invocation {
+                Some(mut invocation) => invocation.preview(stop).await,
+                None => (None, Vec::new()),
+            };
+            Preview {
+                job: name,
+                snapshots,
+                replication,
+                pruning,
+            }
+        };
+        previewing.instrument(span).await
+    }
+
+    /// The same job without its snapshotter, for whoever only wants it to answer others.
+    #[must_use]
+    pub fn without_snapshots(mut self) -> Self {
+        match &mut self.work {
+            Work::Active(active) => active.snapping = None,
+            Work::Passive(passive) => passive.snapping = None,
+        }
+        self
+    }
+
     /// What others see of it.
     pub fn handle(&self) -> &Handle {
         &self.handle

@@ -63,6 +63,8 @@ pub struct Receiver {
     listing: Arc<Listing>,
     running: Running,
     tasks: TaskTracker,
+    /// Even if they are stale.
+    leaves_marks: bool,
 }
 
 impl Receiver {
@@ -74,6 +76,16 @@ impl Receiver {
             listing: Arc::default(),
             running: Running::default(),
             tasks: TaskTracker::new(),
+            leaves_marks: false,
+        }
+    }
+
+    /// The same, but one that leaves stale marks alone when it lists, for whoever only wants to know.
+    #[must_use]
+    pub fn that_changes_nothing(self) -> Self {
+        Self {
+            leaves_marks: true,
+            ..self
         }
     }
 
@@ -123,7 +135,7 @@ impl Endpoint for Receiver {
         request: ListFilesystemVersionsReq,
     ) -> Result<ListFilesystemVersionsRes, EndpointError> {
         let dataset = self.local(&request.filesystem)?;
-        let is_idle = !self.running.contains(&dataset);
+        let is_idle = !self.running.contains(&dataset) && !self.leaves_marks;
         let job = self.settings.job.clone();
         let evidence = self.listing.take(&dataset, Instant::now());
         let listed = self.zfs.run(move |zfs| {

@@ -69,6 +69,8 @@ struct Job {
     settings: Settings,
     listing: Listing,
     filesystems: Filesystems,
+    /// Even if they are stale.
+    leaves_marks: bool,
 }
 
 /// The filesystems of this host that a job's filter accepts, by path, placeholders included. Blocks.
@@ -116,7 +118,24 @@ impl Sender {
                 settings,
                 listing: Listing::default(),
                 filesystems: Filesystems::default(),
+                leaves_marks: false,
             }),
+        }
+    }
+
+    /// The same, but one that leaves stale marks alone when it lists, for whoever only wants to know.
+    #[must_use]
+    pub fn that_changes_nothing(self) -> Self {
+        let Job { settings, .. } = &*self.job;
+        let job = Job {
+            settings: settings.clone(),
+            listing: Listing::default(),
+            filesystems: Filesystems::default(),
+            leaves_marks: true,
+        };
+        Self {
+            zfs: self.zfs,
+            job: Arc::new(job),
         }
     }
 
@@ -272,6 +291,9 @@ impl Job {
         dataset: &DatasetPath,
         versions: &[FilesystemVersion],
     ) -> HashSet<BookmarkName> {
+        if self.leaves_marks {
+            return HashSet::new();
+        }
         let filesystem = self.filesystems.of(dataset);
         let Some(_marks) = filesystem.marks_if_idle() else {
             return HashSet::new();

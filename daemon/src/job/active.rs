@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::preview;
 use super::signals::{Part, Signals};
 use super::snapper::Snapping;
 use crate::snapshot::schedule::Snapper;
@@ -17,6 +18,12 @@ use crate::snapshot::schedule::Snapper;
 pub(super) trait Invoke: fmt::Debug + Send + Sync {
     /// Does it once, all or only a part. Cancelling `stop` ends it soon.
     async fn invoke(&mut self, part: Part, stop: &CancellationToken);
+
+    /// What it would do, without doing it.
+    async fn preview(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> (Option<preview::Replication>, Vec<preview::Pruning>);
 
     /// Waits for what may still be going on after an invocation was cancelled.
     async fn settle(&mut self);
@@ -139,6 +146,13 @@ impl Invoke for Stubborn {
     async fn invoke(&mut self, _: Part, stop: &CancellationToken) {
         stop.cancelled().await;
         tokio::time::sleep(self.0).await;
+    }
+
+    async fn preview(
+        &mut self,
+        _: &CancellationToken,
+    ) -> (Option<preview::Replication>, Vec<preview::Pruning>) {
+        (None, Vec::new())
     }
 
     async fn settle(&mut self) {}

@@ -8,15 +8,15 @@ use tracing::Span;
 
 use super::Reports;
 use super::active::Invoke;
-use super::side;
 use super::signals::Part;
+use super::{preview, side};
 use crate::endpoint::Endpoint;
 use crate::endpoint::sender::Sender;
 use crate::prune::Rule;
 use crate::pruner::Pruner;
 use crate::pruner::facts::{self, Replicated};
 use crate::pruner::judge::Side;
-use crate::replication::driver::{Sides, Unchanged};
+use crate::replication::driver::{self, Sides, Unchanged};
 
 /// The pruners of both sides of a replication.
 #[derive(Debug)]
@@ -32,6 +32,33 @@ impl Pruners {
             sender: pruner(Side::Sender, keep_sender),
             receiver: pruner(Side::Receiver, keep_receiver),
         }
+    }
+
+    /// What would be pruned if the replication had done this.
+    pub(super) async fn preview(
+        &self,
+        sides: &Sides,
+        replication: &Result<Vec<driver::Preview>, String>,
+        moves_cursor: impl Fn(bool) -> bool,
+    ) -> Vec<preview::Pruning> {
+        let gathering = Replicated::gather(&sides.sender, &sides.receiver, Unchanged::default());
+        let mut replicated = gathering.await;
+        for filesystem in replication.iter().flatten() {
+            if let Ok(steps) = &filesystem.outcome
+                && let Some((last, _)) = steps.steps.last()
+            {
+                let arrived: Vec<_> = steps
+                    .steps
+                    .iter()
+                    .map(|(step, _)| step.to.clone())
+                    .collect();
+                let moves = moves_cursor(last.is_incremental());
+                replicated.assume_arrived(&filesystem.filesystem, &arrived, moves);
+            }
+        }
+        [&self.sender, &self.receiver]
+            .map(|pruner| preview::Pruning::of_side(pruner, &replicated))
+            .into()
     }
 
     /// Prunes the sender, then the receiver, unless it is stopped.
@@ -102,6 +129,18 @@ impl Invoke for LocalPruning {
         };
         self.pruner.run(found, &side, &report, stop).await;
         tracing::info!("finished pruning");
+    }
+
+    async fn preview(
+        &mut self,
+        _: &CancellationToken,
+    ) -> (Option<preview::Replication>, Vec<preview::Pruning>) {
+        let side: Arc<dyn Endpoint> = Arc::new(self.filesystems.clone().that_changes_nothing());
+        let pruning = match facts::local(&side).await {
+            Ok(found) => preview::Pruning::of(&self.pruner, &self.pruner.plan(found)),
+            Err(error) => preview::Pruning::failed(Side::Local, error),
+        };
+        (None, vec![pruning])
     }
 
     async fn settle(&mut self) {

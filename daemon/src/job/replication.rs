@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
+use zrepl_proto::pdu::GuaranteeKind;
 
 use super::Reports;
 use super::active::Invoke;
+use super::preview;
 use super::pruning::Pruners;
 use super::side::Side;
 use super::signals::{Part, Signals};
@@ -92,6 +94,26 @@ impl Invoke for Replication {
         }
         // Says goodbye to the other side.
         drop(sides);
+    }
+
+    async fn preview(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> (Option<preview::Replication>, Vec<preview::Pruning>) {
+        self.local = match &self.local {
+            Local::Sender(sender) => Local::Sender(sender.clone().that_changes_nothing()),
+            Local::Receiver(receiver) => Local::Receiver(receiver.clone().that_changes_nothing()),
+        };
+        let sides = self.sides(stop);
+        let replication = driver::preview(&sides, &self.driver).await;
+        let protection = self.driver.protection;
+        let moves_cursor =
+            |is_incremental| protection.of_step(is_incremental) != GuaranteeKind::Nothing;
+        let pruning = self
+            .pruners
+            .preview(&sides, &replication, moves_cursor)
+            .await;
+        (Some(preview::Replication::of(&replication)), pruning)
     }
 
     async fn settle(&mut self) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
+use super::preview;
 use super::snapshotting::Taking;
 use crate::config::snapshotting::Snapshotting;
 use crate::endpoint::local_zfs::LocalZfs;
@@ -60,6 +61,14 @@ impl Snapping {
         Self {
             snapper: Arc::new(snapper),
             rounds,
+        }
+    }
+
+    /// What a round would take now; nothing if others take snapshots.
+    pub(super) async fn preview(&self) -> Option<preview::Snapshots> {
+        match &self.rounds {
+            Rounds::Taking(taking) => Some(taking.preview().await),
+            Rounds::Manual => None,
         }
     }
 

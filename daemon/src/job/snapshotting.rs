@@ -11,6 +11,8 @@ use zfs_safe::error::{Operation, Reason};
 use zfs_safe::name::{DatasetPath, NameError, SnapshotName};
 use zfs_safe::{Outcome, ZfsError};
 
+use super::preview;
+use crate::causes::chain;
 use crate::endpoint::local_zfs::LocalZfs;
 use crate::endpoint::sender;
 use crate::filter::FilesystemFilter;
@@ -98,6 +100,29 @@ impl Taking {
         listed
             .await
             .map_err(|error| RoundError::List(Box::new(error)))
+    }
+
+    /// What a round would take now.
+    pub(super) async fn preview(&self) -> preview::Snapshots {
+        let name = self.naming.name_at(Timestamp::now());
+        let listed = match self.list().await {
+            Ok(listed) => listed,
+            Err(error) => {
+                return preview::Snapshots {
+                    name,
+                    error: Some(chain(&error)),
+                    ..preview::Snapshots::default()
+                };
+            }
+        };
+        let Partition { without, with, .. } = self.hooks.partition(listed);
+        let path = |path: &DatasetPath| path.as_str().to_owned();
+        preview::Snapshots {
+            name,
+            together: without.iter().map(path).collect(),
+            with_hooks: with.iter().map(|hooks| path(hooks.filesystem())).collect(),
+            error: None,
+        }
     }
 
     /// Says whether all went well.
@@ -224,7 +249,7 @@ fn note(filesystem: &DatasetPath, result: &Result<(), NotTaken>) -> bool {
             true
         }
         Err(error) => {
-            tracing::error!(subsystem = SUBSYSTEM, fs = %filesystem, err = %crate::causes::chain(error), "cannot create snapshot");
+            tracing::error!(subsystem = SUBSYSTEM, fs = %filesystem, err = %chain(error), "cannot create snapshot");
             false
         }
     }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 use zfs_safe::guid::Guid;
 use zfs_safe::name::DatasetPath;
+use zfs_safe::version::Txg;
 use zrepl_proto::pdu::{
     Filesystem, FilesystemVersion, ListFilesystemReq, ListFilesystemVersionsReq,
     ReplicationCursorReq,
@@ -117,6 +118,31 @@ impl Replicated {
         }
     }
 
+    /// What it would be if these snapshots of the sender had arrived, oldest first, and the sender knew. With `moves_cursor` it has a
+    /// cursor at the last one then.
+    pub fn assume_arrived(&mut self, path: &str, snapshots: &[Version], moves_cursor: bool) {
+        let Some(last) = snapshots.last() else {
+            return;
+        };
+        if moves_cursor {
+            self.cursors.insert(path.to_owned(), Ok(Some(last.guid())));
+        }
+        if let Ok(filesystems) = &mut self.receiver {
+            let listed = filesystems.entry(path.to_owned()).or_default();
+            // What was a placeholder gives way.
+            listed.is_placeholder = false;
+            let versions = listed.versions.get_or_insert_with(|| Ok(Vec::new()));
+            if let Ok(versions) = versions {
+                let newest = versions.iter().map(|it| it.createtxg().get()).max();
+                let mut next = newest.unwrap_or(0);
+                for snapshot in snapshots {
+                    next += 1;
+                    versions.push(snapshot.with_createtxg(Txg::new(next)));
+                }
+            }
+        }
+    }
+
     /// What is known of each filesystem of a side that is to be pruned, by path; or why that side or the sender cannot be asked.
     pub fn of(&self, side: judge::Side) -> Result<BTreeMap<&str, Found>, String> {
         let sender = self.sender.as_ref().map_err(Clone::clone)?;
@@ -165,7 +191,7 @@ impl Replicated {
     }
 
     /// Snapshots of the receiver. If it cannot be asked at all, the cursor must do.
-    fn on_receiver(&self, path: &str) -> Result<Vec<(Guid, zfs_safe::version::Txg)>, String> {
+    fn on_receiver(&self, path: &str) -> Result<Vec<(Guid, Txg)>, String> {
         let versions = versions(&self.receiver, path)
             .map_err(|error| format!("cannot list filesystem versions of receiver: {error}"))?;
         let snapshots = versions.iter().filter(|it| it.is_snapshot());

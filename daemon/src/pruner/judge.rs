@@ -69,6 +69,8 @@ pub struct Judgement {
     pub is_replicated: bool,
     /// What becomes of it.
     pub decision: Decision,
+    /// What each rule says, in the order of the rules.
+    pub opinions: Vec<Opinion>,
 }
 
 /// What becomes of a snapshot, and why.
@@ -138,13 +140,21 @@ pub fn judge(side: Side, rules: &[Rule], facts: Facts) -> Result<Judged, NotJudg
         }
     });
     let decisions: Vec<_> = decisions.collect();
+    let opinions = plan.verdicts().map(|verdict| verdict.opinions().collect());
     let replicated: Vec<_> = snapshots.iter().map(|it| it.replicated).collect();
-    let judgements = versions.into_iter().zip(replicated).zip(decisions);
-    let snapshots = judgements.map(|((version, is_replicated), decision)| Judgement {
-        version,
-        is_replicated,
-        decision,
-    });
+    let opinions: Vec<Vec<Opinion>> = opinions.collect();
+    let judgements = versions
+        .into_iter()
+        .zip(replicated)
+        .zip(decisions.into_iter().zip(opinions));
+    let snapshots = judgements.map(
+        |((version, is_replicated), (decision, opinions))| Judgement {
+            version,
+            is_replicated,
+            decision,
+            opinions,
+        },
+    );
     Ok(Judged {
         snapshots: snapshots.collect(),
     })
@@ -171,6 +181,24 @@ impl Judged {
         self.snapshots
             .iter()
             .filter(|it| it.decision == Decision::Destroyed)
+    }
+}
+
+impl Judgement {
+    /// Why it stays, each reason; of one that goes, what every rule says about it.
+    pub fn reasons(&self, rules: &[Rule]) -> Vec<String> {
+        let explain = |(rule, opinion): (&Rule, Opinion)| {
+            format!("{}: {}", rule.name(), rule.explain(opinion))
+        };
+        let all = rules.iter().zip(self.opinions.iter().copied());
+        match &self.decision {
+            Decision::Kept(_) => all
+                .filter(|(_, opinion)| opinion.keeps())
+                .map(explain)
+                .collect(),
+            Decision::Needed(need) => vec![need.to_string()],
+            Decision::Destroyed => all.map(explain).collect(),
+        }
     }
 }
 

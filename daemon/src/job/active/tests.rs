@@ -44,6 +44,13 @@ impl Invoke for Busy {
         }
     }
 
+    async fn preview(
+        &mut self,
+        _: &CancellationToken,
+    ) -> (Option<preview::Replication>, Vec<preview::Pruning>) {
+        (None, Vec::new())
+    }
+
     async fn settle(&mut self) {
         self.diary.add("settled");
     }

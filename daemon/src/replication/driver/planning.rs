@@ -31,6 +31,8 @@ pub(super) struct Planner {
     policy: Policy,
     protection: Protection,
     estimates: Arc<Semaphore>,
+    /// Nobody hears of what has arrived in an earlier run.
+    is_silent: bool,
 }
 
 /// What became of planning a filesystem.
@@ -74,6 +76,15 @@ impl Planner {
             policy: settings.policy,
             protection: settings.protection,
             estimates: Arc::new(Semaphore::new(estimates)),
+            is_silent: false,
+        }
+    }
+
+    /// One that only wants to know.
+    pub(super) fn that_tells_nobody(sides: Sides, settings: &Settings) -> Self {
+        Self {
+            is_silent: true,
+            ..Self::new(sides, settings)
         }
     }
 
@@ -158,7 +169,7 @@ impl Planner {
         let planned = result.map_err(|stopped| stopped.failure)?;
         let arrived = arrived.filter(|it| planned.is_based_on(it)).cloned();
         let arrived = arrived.or_else(|| planned.unconfirmed(&confirmed));
-        if let Some(arrived) = arrived.filter(|_| self.moves_cursors()) {
+        if let Some(arrived) = arrived.filter(|_| self.moves_cursors() && !self.is_silent) {
             self.catch_up(&filesystem, &arrived).await?;
         }
         Ok(planned)
