@@ -235,3 +235,6 @@ fn pruned(path: &str, planned: &Planned, rules: &[Rule]) -> PrunedFilesystem {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;
