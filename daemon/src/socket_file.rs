@@ -52,7 +52,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // As long as the listener is open, no other file gets its inode.
+        // As long as the listener is open, no other file gets its inode. One that stays makes room for the next.
         if identify(&self.path).is_ok_and(|file| file == self.file) {
             fs::remove_file(&self.path).ok();
         }

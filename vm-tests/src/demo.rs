@@ -107,6 +107,9 @@ const RECEIVER_JOBS: &str = "- name: backups
 
 /// Boots, replicates, compares; `keep` leaves the guests to the user afterwards.
 pub(crate) fn run(sender: ZfsVersion, receiver: ZfsVersion, keep: bool) -> Result<ExitCode> {
+    if keep && !io::stdin().is_terminal() {
+        bail!("--keep needs a terminal: the guests are left to whoever types there");
+    }
     let started = Instant::now();
     let host = Host::prepare(Purpose::GuestsAndBuild, &[sender, receiver])?;
     println!("building zrepl …");
@@ -288,9 +291,6 @@ fn hand_over(pair: &mut Pair) -> Result<()> {
         "\nthe guests are yours. zrepl is /put/zrepl; its configuration, log and socket are in /run/zrepl-sender and \
          /run/zrepl-receiver"
     );
-    if !io::stdin().is_terminal() {
-        bail!("--keep needs a terminal");
-    }
     loop {
         print!("shell on `sender` or `receiver`, or `quit`? ");
         io::stdout().flush().ok();

@@ -169,7 +169,8 @@ impl Replication {
         let report = LiveReport::default();
         let stop = CancellationToken::new();
         let ending = driver::run(&sides, &settings, &mut case.memory, &report, &stop).await;
-        case.shared.finish_removals().await;
+        let pool = case.dataset(self.root_fs).pool();
+        case.shared.finish_removals([pool]).await;
         Ok(Run::new(ending, &report, case.root()))
     }
 }

@@ -90,7 +90,7 @@ pub fn destroy(
         Vec::new()
     } else {
         // What is to be released must not hold them.
-        zfs.finish_removals_blocking();
+        zfs.finish_removals_blocking(&dataset.pool());
         zfs.commit().destroy_snapshots(&snapshots)
     };
     let mut outcomes = outcomes.into_iter();

@@ -1,15 +1,15 @@
 //! ZFS of this host, as all endpoints and jobs of one daemon share it: one group commit, so that what they change together waits
-//! for one transaction group; one memory of listings; one memory of marks; and one list of marks that are to go. Calls to ZFS block, so
-//! they run on threads of their own.
+//! for one transaction group; one memory of listings; one memory of marks; and for each pool a list of marks that are to go.
+//! Calls to ZFS block, so they run on threads of their own.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 use tracing::Span;
 use zfs_safe::group_commit::GroupCommit;
 use zfs_safe::guid::Guid;
-use zfs_safe::name::{DatasetPath, VersionName};
+use zfs_safe::name::{DatasetPath, PoolName, VersionName};
 use zfs_safe::version::FilesystemVersion;
 use zfs_safe::version_memory::VersionMemory;
 use zfs_safe::zfs::Zfs;
@@ -129,16 +129,15 @@ impl LocalZfs {
     /// and is stale when the next round begins, as it is if the process dies before. To be called within [`run`](Self::run).
     pub fn remove_marks(&self, changes: &[Change]) {
         self.0.marks.expect_gone(changes);
-        if !self.0.removals.add(changes.iter().map(Change::place)) {
-            return;
+        for pool in self.0.removals.add(changes.iter().map(Change::place)) {
+            let shared = Arc::downgrade(&self.0);
+            tokio::spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                if let Some(shared) = shared.upgrade() {
+                    Self(shared).finish_removals([pool]).await;
+                }
+            });
         }
-        let shared = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            tokio::time::sleep(LINGER).await;
-            if let Some(shared) = shared.upgrade() {
-                Self(shared).finish_removals().await;
-            }
-        });
     }
 
     /// Keeps a mark that is there.
@@ -153,9 +152,9 @@ impl LocalZfs {
         }
     }
 
-    /// Whatever was to go in a while is gone when this returns. Blocks for a transaction group if there is any.
-    pub fn finish_removals_blocking(&self) {
-        self.0.removals.finish(|mut queue: Queue| {
+    /// Whatever of a pool was to go in a while is gone when this returns. Blocks for a transaction group if there is any.
+    pub fn finish_removals_blocking(&self, pool: &PoolName) {
+        self.0.removals.finish(pool, |mut queue: Queue| {
             let changes = queue.keys().cloned().map(Place::removal).collect();
             for (change, outcome) in self.0.marks.apply(&self.0.commit, changes) {
                 let span = queue.remove(&change.place()).unwrap_or_else(Span::none);
@@ -164,9 +163,18 @@ impl LocalZfs {
         });
     }
 
-    /// Whatever was to go in a while is gone when this is ready. To be called before the process ends, at the latest.
-    pub async fn finish_removals(&self) {
-        self.run(Self::finish_removals_blocking).await;
+    /// Whatever of these pools was to go in a while is gone when this is ready. To be called before the process ends, at the latest.
+    /// A pool that hangs keeps the others from nothing.
+    pub async fn finish_removals(&self, pools: impl IntoIterator<Item = PoolName>) {
+        let finish = |pool| {
+            let this = self.clone();
+            async move {
+                this.run(move |zfs| zfs.finish_removals_blocking(&pool))
+                    .await;
+            }
+        };
+        let finishing: JoinSet<()> = pools.into_iter().map(finish).collect();
+        finishing.join_all().await;
     }
 
     /// Forgets which marks a dataset has; they are read anew when next asked for.

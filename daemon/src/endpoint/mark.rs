@@ -8,7 +8,9 @@
 use std::fmt;
 
 use zfs_safe::guid::Guid;
-use zfs_safe::name::{BookmarkName, DatasetPath, HoldTag, NameError, SnapshotName, VersionName};
+use zfs_safe::name::{
+    BookmarkName, DatasetPath, HoldTag, NameError, PoolName, SnapshotName, VersionName,
+};
 use zfs_safe::version::{FilesystemVersion, Txg};
 use zfs_safe::zfs::{BookmarkRequest, HoldRequest};
 
@@ -126,6 +128,14 @@ impl Change {
 }
 
 impl Place {
+    /// The pool that it is in.
+    pub fn pool(&self) -> PoolName {
+        match self {
+            Self::Hold(hold) => hold.snapshot.pool(),
+            Self::Bookmark(bookmark) => bookmark.pool(),
+        }
+    }
+
     /// How the mark is removed.
     pub fn removal(self) -> Change {
         match self {

@@ -89,12 +89,13 @@ impl Receiver {
         }
     }
 
-    /// Waits until everything that was being received has come to its end, and what was put off is done. To be called once nobody asks any more, before the process
-    /// ends: whoever was waiting for an answer has gone, and that cuts a stream.
+    /// Waits until everything that was being received has come to its end, and what was put off is done. To be called once nobody asks
+    /// any more, before the process ends: whoever was waiting for an answer has gone, and that cuts a stream.
     pub async fn settle(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-        self.zfs.finish_removals().await;
+        let pool = self.settings.root.root_fs().pool();
+        self.zfs.finish_removals([pool]).await;
     }
 
     fn local(&self, filesystem: &str) -> Result<DatasetPath, EndpointError> {

@@ -2,7 +2,7 @@
 //! clients. Requests flow in, answers and streams flow out; and in ZFS the marks that a step needs are there before its stream starts,
 //! and go when the step is complete, or at the next round.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -141,7 +141,8 @@ impl Sender {
 
     /// Waits until all is done that was put off. To be called before the process ends.
     pub async fn settle(&self) {
-        self.zfs.finish_removals().await;
+        let pools = self.job.filesystems.pools();
+        self.zfs.finish_removals(pools).await;
     }
 
     /// Does what blocks. It runs to its end even if nobody waits for it any more.
@@ -231,13 +232,16 @@ impl Job {
     }
 
     fn list_filesystems(&self, zfs: &LocalZfs) -> Result<ListFilesystemRes, SenderError> {
-        // A round begins, and is not to be told of what will be gone by the time of its first step.
-        zfs.finish_removals_blocking();
         let begun = Instant::now();
         let wanted = placeholder::PROPERTY.parse().into_iter();
         let properties: Vec<PropertyName> =
             wanted.chain(zfs.memory().evidence().to_vec()).collect();
         let found = filesystems::list(zfs.zfs(), &self.settings.filesystems, properties)?;
+        // A round begins, and is not to be told of what will be gone by the time of its first step.
+        let pools: BTreeSet<_> = found.iter().map(|dataset| dataset.path.pool()).collect();
+        for pool in &pools {
+            zfs.finish_removals_blocking(pool);
+        }
         let evidence = found.iter().filter_map(|dataset| {
             let evidence = zfs.memory().evidence_of(&dataset.properties)?;
             Some((dataset.path.clone(), evidence))

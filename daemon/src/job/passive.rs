@@ -94,7 +94,7 @@ impl Listening {
         tokio::join!(serving, snapping);
         match &self.offer {
             Offer::Sink(sink) => sink.settle().await,
-            Offer::Source(source) => source.zfs.finish_removals().await,
+            Offer::Source(source) => source.settle().await,
         }
     }
 }
@@ -167,7 +167,7 @@ impl Sink {
             receiver.settle().await;
         }
         // Of receivers that are not kept any more.
-        self.zfs.finish_removals().await;
+        self.zfs.finish_removals([self.root_fs.pool()]).await;
     }
 
     fn receiver(&self, root: ReceiveRoot) -> Receiver {
@@ -233,6 +233,14 @@ impl Source {
             others,
             span,
             senders: Kept::default(),
+        }
+    }
+}
+
+impl Source {
+    async fn settle(&self) {
+        for sender in self.senders.all() {
+            sender.settle().await;
         }
     }
 }

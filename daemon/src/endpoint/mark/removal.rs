@@ -1,22 +1,28 @@
 //! Marks that are to go, and have time: nobody waits for a transaction group because something is of no use any more. Places of marks
-//! flow in, one call for all that have gathered flows out, after a while or before somebody depends on their being gone.
+//! flow in, one call for all of a pool that have gathered flows out, after a while or before somebody depends on their being gone.
 //!
 //! Dying in between loses nothing: what should have gone is stale, and goes when the next round begins. What must never happen is
-//! that a mark goes which has been made again meanwhile; whoever makes marks says so first ([`Removals::keep`]).
+//! that a mark goes which has been made again meanwhile; whoever makes marks says so first ([`Removals::keep`]). Pools do not wait for
+//! each other: a call to one whose disk has gone may take for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tracing::Span;
+use zfs_safe::name::PoolName;
 
 use super::Place;
 
 /// What is to go, each with the span of whoever said so.
 pub(in crate::endpoint) type Queue = BTreeMap<Place, Span>;
 
-/// Marks that are to go.
+/// Marks that are to go, pool by pool.
 #[derive(Debug, Default)]
-pub(in crate::endpoint) struct Removals {
+pub(in crate::endpoint) struct Removals(Mutex<BTreeMap<PoolName, Arc<OfPool>>>);
+
+/// Those of one pool.
+#[derive(Debug, Default)]
+struct OfPool {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -29,39 +35,43 @@ struct State {
 }
 
 impl Removals {
-    /// Adds marks. Says whether there were none, so that somebody has to see to it.
-    pub(in crate::endpoint) fn add(&self, places: impl IntoIterator<Item = Place>) -> bool {
-        let span = Span::current();
-        let mut state = self.lock();
-        let was_empty = state.queue.is_empty();
-        let places = places.into_iter().map(|place| (place, span.clone()));
-        state.queue.extend(places);
-        was_empty && !state.queue.is_empty()
+    /// Adds marks. Returns the pools of which there were none, so that somebody has to see to them.
+    pub(in crate::endpoint) fn add(
+        &self,
+        places: impl IntoIterator<Item = Place>,
+    ) -> BTreeSet<PoolName> {
+        let mut begun = BTreeSet::new();
+        for place in places {
+            let pool = place.pool();
+            let of_pool = self.of(&pool);
+            let mut state = of_pool.lock();
+            if state.queue.is_empty() {
+                begun.insert(pool);
+            }
+            state.queue.insert(place, Span::current());
+        }
+        begun
     }
 
     /// These marks are wanted, again or still: they are not removed. Blocks while one of them is being removed, so that it can be made
     /// anew afterwards.
     pub(in crate::endpoint) fn keep(&self, places: &[Place]) {
-        let mut state = self.lock();
         for place in places {
+            let of_pool = self.of(&place.pool());
+            let mut state = of_pool.lock();
             state.queue.remove(place);
-        }
-        while places.iter().any(|place| state.going.contains(place)) {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            while state.going.contains(place) {
+                state = of_pool.wait(state);
+            }
         }
     }
 
-    /// Has `run` remove everything that was added before. Blocks until it is gone, whoever removes it.
-    pub(in crate::endpoint) fn finish(&self, run: impl FnOnce(Queue)) {
-        let mut state = self.lock();
+    /// Has `run` remove everything of this pool that was added before. Blocks until it is gone, whoever removes it.
+    pub(in crate::endpoint) fn finish(&self, pool: &PoolName, run: impl FnOnce(Queue)) {
+        let of_pool = self.of(pool);
+        let mut state = of_pool.lock();
         while !state.going.is_empty() {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = of_pool.wait(state);
         }
         if state.queue.is_empty() {
             return;
@@ -69,18 +79,36 @@ impl Removals {
         let queue = std::mem::take(&mut state.queue);
         state.going = queue.keys().cloned().collect();
         drop(state);
-        let _gone = Going(self);
+        let _gone = Going(&of_pool);
         run(queue);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that holds this lock leaves anything half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// There is one for each pool that ever had marks to remove; a host has few.
+    fn of(&self, pool: &PoolName) -> Arc<OfPool> {
+        let mut pools = lock(&self.0);
+        Arc::clone(pools.entry(pool.clone()).or_default())
     }
 }
 
+impl OfPool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// No code that holds one of these locks leaves anything half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Ends a removal, also if it panics.
-struct Going<'a>(&'a Removals);
+struct Going<'a>(&'a OfPool);
 
 impl Drop for Going<'_> {
     fn drop(&mut self) {
@@ -101,28 +129,36 @@ mod tests {
     use super::*;
 
     fn hold(snapshot: &str) -> Place {
-        let dataset = DatasetPath::new("p/a").expect("valid");
+        hold_of("p/a", snapshot)
+    }
+
+    fn hold_of(dataset: &str, snapshot: &str) -> Place {
+        let dataset = DatasetPath::new(dataset).expect("valid");
         Place::Hold(HoldRequest {
             snapshot: dataset.snapshot(snapshot).expect("valid"),
             tag: HoldTag::new("zrepl_STEP_J_job").expect("valid"),
         })
     }
 
+    fn pool(name: &str) -> PoolName {
+        PoolName::new(name).expect("valid")
+    }
+
     fn removed(removals: &Removals) -> Vec<Place> {
         let mut found = Vec::new();
-        removals.finish(|queue| found.extend(queue.into_keys()));
+        removals.finish(&pool("p"), |queue| found.extend(queue.into_keys()));
         found
     }
 
     #[test]
     fn what_was_added_goes_once_and_in_one_call() {
         let removals = Removals::default();
-        assert!(removals.add([hold("1"), hold("2")]));
-        assert!(!removals.add([hold("2"), hold("3")]));
+        assert_eq!(removals.add([hold("1"), hold("2")]), [pool("p")].into());
+        assert!(removals.add([hold("2"), hold("3")]).is_empty());
         assert_eq!(removed(&removals), [hold("1"), hold("2"), hold("3")]);
-        removals.finish(|queue| panic!("{queue:?}"));
-        assert!(removals.add([hold("1")]));
-        assert!(!Removals::default().add([]));
+        removals.finish(&pool("p"), |queue| panic!("{queue:?}"));
+        assert_eq!(removals.add([hold("1")]), [pool("p")].into());
+        assert!(Removals::default().add([]).is_empty());
     }
 
     #[test]
@@ -139,7 +175,7 @@ mod tests {
         let (begin, begun) = mpsc::channel();
         removals.add([hold("1")]);
         scope.spawn(move || {
-            removals.finish(|_| {
+            removals.finish(&pool("p"), |_| {
                 begin.send(()).expect("somebody waits");
                 ended.recv().expect_err("the end is dropped");
             });
@@ -153,7 +189,7 @@ mod tests {
         type Wait = fn(&Removals);
         let waits: [Wait; 2] = [
             |removals| removals.keep(&[hold("2"), hold("1")]),
-            |removals| removals.finish(|_| ()),
+            |removals| removals.finish(&pool("p"), |_| ()),
         ];
         for wait in waits {
             let removals = Removals::default();
@@ -161,7 +197,11 @@ mod tests {
                 let end = removing(&removals, scope);
                 let waiting = scope.spawn(|| wait(&removals));
                 // Nobody waits for what has nothing to do with it.
-                removals.keep(&[hold("2")]);
+                removals.keep(&[hold("2"), hold_of("q/a", "1")]);
+                removals.add([hold_of("q/a", "1")]);
+                let mut others = 0;
+                removals.finish(&pool("q"), |queue| others = queue.len());
+                assert_eq!(others, 1);
                 thread::sleep(Duration::from_millis(50));
                 assert!(!waiting.is_finished());
                 drop(end);
@@ -175,7 +215,7 @@ mod tests {
         let removals = Removals::default();
         removals.add([hold("1")]);
         thread::scope(|scope| {
-            let panicking = scope.spawn(|| removals.finish(|_| panic!("as told")));
+            let panicking = scope.spawn(|| removals.finish(&pool("p"), |_| panic!("as told")));
             panicking.join().expect_err("panics");
         });
         removals.keep(&[hold("1")]);

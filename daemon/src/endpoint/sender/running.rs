@@ -1,11 +1,11 @@
 //! Which filesystems have a step under way. Marks that a running step needs can look stale to whoever has not heard of it; so clones of
 //! a sender tell each other here, and change the marks of a filesystem one after the other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use zfs_safe::name::DatasetPath;
+use zfs_safe::name::{DatasetPath, PoolName};
 
 /// All filesystems that were asked about.
 #[derive(Debug, Default)]
@@ -27,6 +27,11 @@ impl Filesystems {
     /// This one.
     pub(super) fn of(&self, dataset: &DatasetPath) -> Arc<Filesystem> {
         Arc::clone(lock(&self.0).entry(dataset.clone()).or_default())
+    }
+
+    /// The pools that they are in.
+    pub(super) fn pools(&self) -> BTreeSet<PoolName> {
+        lock(&self.0).keys().map(DatasetPath::pool).collect()
     }
 
     /// Forgets what is not there any more, unless somebody is busy with it.

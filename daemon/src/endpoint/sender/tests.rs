@@ -119,6 +119,15 @@ impl Bed {
         answer.map(|SendCompletedRes {}| ()).map_err(text)
     }
 
+    /// Replicates, and leaves what has time for later.
+    async fn replicate_unsettled(&self, request: &SendReq) -> Result<(), String> {
+        let stream = self.send(request).await?;
+        read(stream).await?;
+        let request = SendCompletedReq::new(request.clone());
+        let answer = self.sender.send_completed(request).await;
+        answer.map(|SendCompletedRes {}| ()).map_err(text)
+    }
+
     /// The token of an interrupted receive of a step of `p/a`.
     fn token(&self, from: Option<&str>, to: &str, adjust: impl FnOnce(&mut ResumeToken)) -> String {
         let guid = |name: &str| Guid::new(self.zfs.guid(&format!("p/a{name}")));

@@ -327,13 +327,8 @@ async fn a_send_that_nobody_waits_for_is_over_and_cleaned_up_after() {
 async fn a_mark_that_is_needed_again_does_not_go() {
     let bed = Bed::new(&["p/a@1", "p/a@2"]);
     let request = bed.step(None, "@1", RESUMABILITY);
-    let stream = bed.send(&request).await.expect("sends");
-    read(stream).await.expect("reads");
-    let completed = SendCompletedReq::new(request.clone());
-    bed.sender
-        .send_completed(completed)
-        .await
-        .expect("completes");
+    let replicated = bed.replicate_unsettled(&request).await;
+    replicated.expect("replicates");
     let (cursor, held) = (cursor(&bed, "p/a@1"), "@1 zrepl_STEP_J_job");
     assert_eq!(bed.zfs.contents("p/a"), [held, &cursor, "@2"]);
     let next = bed.step(Some("@1"), "@2", RESUMABILITY);
@@ -350,13 +345,8 @@ async fn what_was_put_off_is_done_before_anybody_depends_on_it() {
     for is_round in [true, false] {
         let bed = Bed::new(&["p/a@1"]);
         let request = bed.step(None, "@1", RESUMABILITY);
-        let stream = bed.send(&request).await.expect("sends");
-        read(stream).await.expect("reads");
-        let completed = SendCompletedReq::new(request.clone());
-        bed.sender
-            .send_completed(completed)
-            .await
-            .expect("completes");
+        let replicated = bed.replicate_unsettled(&request).await;
+        replicated.expect("replicates");
         let cursor = cursor(&bed, "p/a@1");
         if is_round {
             bed.filesystems().await.expect("lists");
@@ -377,13 +367,8 @@ async fn what_was_put_off_is_done_before_anybody_depends_on_it() {
 async fn what_was_put_off_is_done_in_a_while() {
     let bed = Bed::new(&["p/a@1"]);
     let request = bed.step(None, "@1", RESUMABILITY);
-    let stream = bed.send(&request).await.expect("sends");
-    read(stream).await.expect("reads");
-    let completed = SendCompletedReq::new(request);
-    bed.sender
-        .send_completed(completed)
-        .await
-        .expect("completes");
+    let replicated = bed.replicate_unsettled(&request).await;
+    replicated.expect("replicates");
     let cursor = cursor(&bed, "p/a@1");
     for _ in 0..1000 {
         if bed.zfs.contents("p/a") == ["@1", &cursor] {
@@ -392,4 +377,83 @@ async fn what_was_put_off_is_done_in_a_while() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("{:?}", bed.zfs.contents("p/a"));
+}
+
+/// It is tried again when the next round begins, as if the process had died.
+#[tokio::test]
+async fn what_was_put_off_and_failed_is_found_by_the_next_round() {
+    let bed = Bed::new(&["p/a@1", "p/a@2"]);
+    for (from, to) in [(None, "@1"), (Some("@1"), "@2")] {
+        let request = bed.step(from, to, RESUMABILITY);
+        let replicated = bed.replicate_unsettled(&request).await;
+        replicated.expect("replicates");
+    }
+    let denied = || Reason::PermissionDenied;
+    bed.zfs.fail(Operation::Release, "p", denied());
+    bed.zfs.fail(Operation::DestroyBookmarks, "p", denied());
+    bed.sender.settle().await;
+    let (one, two) = (cursor(&bed, "p/a@1"), cursor(&bed, "p/a@2"));
+    let held = ["@1 zrepl_STEP_J_job", "@2 zrepl_STEP_J_job"];
+    assert_eq!(bed.zfs.contents("p/a"), [held[0], &one, held[1], &two]);
+    bed.zfs.mend();
+    bed.filesystems().await.expect("lists");
+    bed.versions("p/a").await.expect("lists");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", "@2", &two]);
+}
+
+/// A disk that was pulled out in the middle of a release: nobody knows when that call returns.
+#[tokio::test]
+async fn a_pool_that_hangs_holds_up_no_other() {
+    let bed = Bed::new(&["p/a@1", "q/b@1", "q/b@2"]);
+    let request = bed.step(None, "@1", RESUMABILITY);
+    let replicated = bed.replicate_unsettled(&request).await;
+    replicated.expect("replicates");
+    let (begin, begun) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    bed.zfs.before("release p/a@1", move |_| {
+        begin.send(()).expect("somebody waits");
+        ended.recv().expect_err("the end is dropped");
+    });
+    let hung = tokio::spawn({
+        let sender = bed.sender.clone();
+        async move { sender.settle().await }
+    });
+    tokio::task::spawn_blocking(move || begun.recv())
+        .await
+        .expect("waits")
+        .expect("begins");
+
+    let mut settings = bed.sender.job.settings.clone();
+    settings.filesystems = FilesystemFilter::new([("q<", true)]).expect("valid");
+    let healthy = Sender::new(bed.sender.zfs.clone(), settings);
+    let work = async {
+        healthy
+            .list_filesystems(ListFilesystemReq {})
+            .await
+            .expect("lists");
+        let step = SendReq {
+            filesystem: "q/b".to_owned(),
+            to: Some(bed.version("q/b@1")),
+            ..request.clone()
+        };
+        let (_, stream) = healthy.send(step.clone()).await.expect("sends");
+        read(stream).await.expect("reads");
+        let completed = healthy.send_completed(SendCompletedReq::new(step));
+        completed.await.expect("completes");
+        let destroyed = healthy.destroy_snapshots(DestroySnapshotsReq {
+            filesystem: "q/b".to_owned(),
+            snapshots: vec![bed.version("q/b@2"), bed.version("q/b@1")],
+        });
+        destroyed.await.expect("destroys");
+        healthy.settle().await;
+    };
+    let limit = std::time::Duration::from_secs(5);
+    let done = tokio::time::timeout(limit, work).await;
+    let left = bed.zfs.contents("q/b").len();
+    // Whatever came of it, the test must not hang itself.
+    drop(end);
+    hung.await.expect("settles");
+    done.expect("is not held up");
+    assert_eq!(left, 1, "only the cursor");
+    assert_eq!(bed.zfs.contents("p/a"), ["@1", &cursor(&bed, "p/a@1")]);
 }
