@@ -167,6 +167,32 @@ jobs:
         Ok(())
     }
 
+    /// Wakes a job, and kills this process and another one at once, without further ado, as soon as its run has succeeded.
+    pub(crate) fn kill_with_after(&self, other: &Self, job: &str) -> Result<()> {
+        let (own, others) = (self.pid()?, other.pid()?);
+        let log = format!("{}/log", self.place());
+        let runs = format!("$(grep -c 'replication finished' {log} || true)");
+        let before = self.guest.script(&format!("echo {runs}"))?.ok()?.text();
+        self.wake(job)?;
+        self.guest
+            .script(&format!(
+                "for try in $(seq 500); do
+                     if [ {runs} -gt {before} ]; then
+                         kill -KILL {own} {others}
+                         exit 0
+                     fi
+                     sleep 0.05
+                 done
+                 echo 'the run did not succeed'; exit 1",
+                before = before.trim()
+            ))?
+            .ok()
+            .with_context(|| self.log().unwrap_or_default())?;
+        self.pid.set(None);
+        other.pid.set(None);
+        Ok(())
+    }
+
     pub(crate) fn status(&self) -> Result<Status> {
         let answer = self.zrepl("status --mode raw")?;
         if answer.status() != 0 {
