@@ -149,17 +149,27 @@ jobs:
         Ok(alive.status() == 0)
     }
 
-    /// Sends a signal and waits until the process is gone.
+    /// Sends a signal and waits until the process is gone. If it stays, the error tells where in the kernel its threads are.
     pub(crate) fn kill(&self, signal: &str) -> Result<()> {
         let pid = self.pid()?;
         self.guest
             .script(&format!(
                 "kill -{signal} {pid}
-                 for try in $(seq 100); do
-                     kill -0 {pid} 2>/dev/null || exit 0
-                     sleep 0.1
+                 gone() {{
+                     for try in $(seq $1); do
+                         kill -0 {pid} 2>/dev/null || return 0
+                         sleep 0.1
+                     done
+                     return 1
+                 }}
+                 gone 100 && exit 0
+                 echo 'still there 10 s after SIG{signal}'
+                 for task in /proc/{pid}/task/*; do
+                     cat $task/comm $task/wchan $task/stack; grep State $task/status
                  done
-                 echo 'still there 10 s after SIG{signal}'; exit 1"
+                 echo; for task in /proc/[0-9]*; do echo $(cat $task/comm; cut -d' ' -f3 $task/stat); done | grep ' [RD]$'
+                 if gone 600; then echo 'gone within another minute'; else echo 'there after another minute'; fi
+                 exit 1"
             ))?
             .ok()
             .with_context(|| self.log().unwrap_or_default())?;

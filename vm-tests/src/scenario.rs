@@ -132,6 +132,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(example::streams_over_the_wire),
     },
     Scenario {
+        name: "sigkill_leaves_nothing",
+        everywhere: true,
+        run: Run::Alone(example::sigkill_leaves_nothing),
+    },
+    Scenario {
         name: "zfs_safe_demo",
         everywhere: false,
         run: Run::Alone(example::zfs_safe_demo),

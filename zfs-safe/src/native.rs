@@ -3,6 +3,8 @@
 mod batch;
 mod core;
 mod dataset;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod device;
 mod list;
 mod mount;

@@ -38,6 +38,11 @@ pub(super) fn zfs_safe_demo(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zfs-safe", "demo")
 }
 
+/// A send and a receive leave no process behind that cannot be killed.
+pub(super) fn sigkill_leaves_nothing(bench: &Bench<'_>) -> Result<()> {
+    run(bench, "zfs-safe", "killed")
+}
+
 fn run(bench: &Bench<'_>, package: &str, example: &str) -> Result<()> {
     let alone = [
         "build",

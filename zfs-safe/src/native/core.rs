@@ -7,9 +7,9 @@
 )]
 
 use std::ffi::{CString, c_char, c_int};
-use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use zfs_sys::libzfs_core as lzc;
 use zfs_sys::nvpair_sys::{self as nvpair, nvlist_t};
@@ -23,7 +23,20 @@ const NV_ENCODE_NATIVE: c_int = 0;
 
 /// libzfs_core, initialised. One process-wide descriptor of `/dev/zfs` is shared by all of these.
 #[derive(Debug)]
-pub(super) struct Core(PhantomData<()>);
+pub(super) struct Core {
+    descriptors: Vec<RawFd>,
+}
+
+/// Who uses the library's descriptor, which it does not tell.
+static LIBRARY: Mutex<Library> = Mutex::new(Library {
+    users: 0,
+    descriptors: Vec::new(),
+});
+
+struct Library {
+    users: usize,
+    descriptors: Vec<RawFd>,
+}
 
 /// What a call with a reply list gave.
 pub(super) struct Reply {
@@ -63,9 +76,25 @@ pub(super) struct Received {
 impl Core {
     /// Opens `/dev/zfs`.
     pub(super) fn open() -> Result<Self, Errno> {
+        let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = of_device();
         // SAFETY: no requirements; counts its callers under a mutex of its own.
         check(unsafe { lzc::libzfs_core_init() })?;
-        Ok(Self(PhantomData))
+        if library.users == 0 {
+            let mut opened = of_device();
+            opened.retain(|number| !before.contains(number));
+            library.descriptors = opened;
+        }
+        library.users += 1;
+        Ok(Self {
+            descriptors: library.descriptors.clone(),
+        })
+    }
+
+    /// What the library talks to the kernel through: one descriptor of `/dev/zfs`. None where that cannot be seen, and more than one if
+    /// another thread has opened the device at the same time.
+    pub(super) fn descriptors(&self) -> &[RawFd] {
+        &self.descriptors
     }
 
     pub(super) fn snapshot(&self, snapshots: &NvList, properties: &NvList) -> Reply {
@@ -327,8 +356,22 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
+        library.users -= 1;
         // SAFETY: paired with the successful `libzfs_core_init` of `open`.
         unsafe { lzc::libzfs_core_fini() };
+    }
+}
+
+/// This process' descriptors of `/dev/zfs`.
+fn of_device() -> Vec<RawFd> {
+    #[cfg(target_os = "linux")]
+    {
+        super::descriptors::of_file(zfs_sys::ioctl::DEVICE)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        Vec::new()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sends and receives: one kernel call each, on a thread of its own, at the far end of a pipe.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -8,7 +8,7 @@ use super::core::{ReceiveCall, SendCall};
 use super::dataset::{kernel_list, rejected};
 use super::signals::SignalsBlocked;
 use super::{Native, dataset, list};
-use crate::errno::Symbol;
+use crate::errno::{Errno, Symbol};
 use crate::error::{Operation, Reason, Result, ZfsError};
 use crate::guid::Guid;
 use crate::name::{DatasetPath, VersionName};
@@ -72,12 +72,32 @@ pub(super) fn send(native: &Native, send: &SendArgs) -> Result<SendStream> {
     SendStream::start(dataset, progress, (reader, writer), move |writer| {
         let _blocked = SignalsBlocked::new();
         native.counters.add_ioctls(1);
-        let result = native.core.send(&call_of(&send), writer.as_fd());
-        // Before the number can be given to another file.
-        output.store(-1, Ordering::Release);
-        drop(writer);
+        let result = with_own_descriptors(&native, writer, |writer| {
+            let result = native.core.send(&call_of(&send), writer);
+            // Before the number can be given to another file.
+            output.store(-1, Ordering::Release);
+            result
+        });
         result.map_err(|errno| ZfsError::from_errno(Operation::Send, send.snapshot.as_str(), errno))
     })
+}
+
+/// Runs a call that sleeps until somebody is at the other end of `stream`, which is in this process, and closes `stream`.
+fn with_own_descriptors<T: Send>(
+    native: &Native,
+    stream: OwnedFd,
+    call: impl FnOnce(BorrowedFd<'_>) -> std::result::Result<T, Errno> + Send,
+) -> std::result::Result<T, Errno> {
+    #[cfg(target_os = "linux")]
+    {
+        super::descriptors::with_own(stream, native.core.descriptors(), call)?
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        // FreeBSD forgets no signal.
+        let _ = native;
+        call(std::os::fd::AsFd::as_fd(&stream))
+    }
 }
 
 /// A token comes from the peer. What it names must be what the caller has agreed to send.
@@ -216,8 +236,8 @@ pub(super) fn receive(native: &Native, receive: &ReceiveArgs) -> Result<ReceiveS
                 resumable: args.resumable,
                 begin: &args.begin,
             };
-            let result = native.core.receive(&call, reader.as_fd());
-            drop(reader);
+            let result =
+                with_own_descriptors(&native, reader, |reader| native.core.receive(&call, reader));
             let received = match result {
                 Ok(received) => received,
                 Err(errno) => return Err(receive_failed(&native, &args, errno)),
@@ -242,7 +262,7 @@ pub(super) fn receive(native: &Native, receive: &ReceiveArgs) -> Result<ReceiveS
 }
 
 /// Names a receive's `EBUSY` and `EEXIST`, which stand for several things.
-fn receive_failed(native: &Native, args: &ReceiveArgs, errno: crate::errno::Errno) -> ZfsError {
+fn receive_failed(native: &Native, args: &ReceiveArgs, errno: Errno) -> ZfsError {
     let error = ZfsError::from_errno(Operation::Receive, args.snapshot.as_str(), errno);
     let target = args.snapshot.dataset();
     let reason = match errno.symbol() {
