@@ -92,6 +92,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(replication::replication_table),
     },
     Scenario {
+        name: "hooks_for_databases",
+        everywhere: false,
+        run: Run::Alone(replication::hooks_for_databases),
+    },
+    Scenario {
         name: "snapshots_and_pruning",
         everywhere: false,
         run: Run::Alone(replication::snapshots_and_pruning),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::{in_guest_with_zrepl, state};
 use crate::daemon::Daemon;
 use crate::guest::Guest;
+use crate::machine::Options;
 use crate::scenario::Bench;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -57,7 +58,7 @@ const JOBS: &str = "- name: sink
 ";
 
 pub(crate) fn snapshots_and_pruning(bench: &Bench<'_>) -> Result<()> {
-    in_guest_with_zrepl(bench, Vec::new(), |guest, program| {
+    in_guest_with_zrepl(bench, Options::default(), |guest, program| {
         guest.script(POOLS)?.ok()?;
         let daemon = Daemon::new(guest, program, "daemon", JOBS)?;
         let world = World {
