@@ -72,7 +72,7 @@ fn main() -> ExitCode {
 
     let rule = format!("{{type: last_n, count: {KEPT}}}");
     let cost = invoke(&zfs, &rule, |handle| {
-        handle.signals().wake_up().expect("it waits");
+        handle.signals().wakeup().expect("it waits");
     });
     let gone = FILESYSTEMS * (SNAPSHOTS - KEPT);
     println!("{gone} destroyed: {} ioctls, {} txg waits", cost.ioctls, cost.txg_waits);
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     assert_eq!(snapshots(), FILESYSTEMS * KEPT);
 
     let cost = invoke(&zfs, &rule, |handle| {
-        handle.signals().wake_up().expect("it waits");
+        handle.signals().wakeup().expect("it waits");
     });
     println!("nothing to destroy: {} ioctls, {} txg waits", cost.ioctls, cost.txg_waits);
     assert_eq!((cost.txg_waits, cost.processes), (0, 0));
