@@ -41,8 +41,10 @@ fn main() -> ExitCode {
     }
     let choice = Choice::parse(Some("native")).expect("known");
     let zfs = zfs_backend::open(choice).expect("ZFS answers").zfs;
-    sh("truncate -s 512M /tmp/pruning.img; zpool create -O mountpoint=none -O canmount=off tank /tmp/pruning.img; \
-        zfs create tank/many");
+    sh(
+        "truncate -s 512M /tmp/pruning.img; zpool create -O mountpoint=none -O canmount=off tank /tmp/pruning.img; \
+        zfs create tank/many",
+    );
     thread::scope(|scope| {
         for part in 0..8 {
             let zfs = &zfs;
@@ -63,11 +65,19 @@ fn main() -> ExitCode {
     let cost = invoke(&zfs, "{type: regex, regex: '.*'}", |handle| {
         handle.snapshot_now().expect("it takes snapshots");
     });
-    println!("{FILESYSTEMS} snapshots: {} ioctls, {} txg waits", cost.ioctls, cost.txg_waits);
+    println!(
+        "{FILESYSTEMS} snapshots: {} ioctls, {} txg waits",
+        cost.ioctls, cost.txg_waits
+    );
     assert_eq!((cost.txg_waits, cost.processes), (1, 0));
-    let instants = sh("zfs list -Hp -t snapshot -o name,createtxg -r tank/many | grep @new_ | sed 's/.*@//' | sort | uniq -c");
+    let instants = sh(
+        "zfs list -Hp -t snapshot -o name,createtxg -r tank/many | grep @new_ | sed 's/.*@//' | sort | uniq -c",
+    );
     assert_eq!(instants.lines().count(), 1, "{instants}");
-    assert_eq!(instants.split_whitespace().next(), Some(&*FILESYSTEMS.to_string()));
+    assert_eq!(
+        instants.split_whitespace().next(),
+        Some(&*FILESYSTEMS.to_string())
+    );
     assert_eq!(snapshots(), FILESYSTEMS * SNAPSHOTS);
 
     let rule = format!("{{type: last_n, count: {KEPT}}}");
@@ -75,7 +85,10 @@ fn main() -> ExitCode {
         handle.signals().wakeup().expect("it waits");
     });
     let gone = FILESYSTEMS * (SNAPSHOTS - KEPT);
-    println!("{gone} destroyed: {} ioctls, {} txg waits", cost.ioctls, cost.txg_waits);
+    println!(
+        "{gone} destroyed: {} ioctls, {} txg waits",
+        cost.ioctls, cost.txg_waits
+    );
     assert!(cost.txg_waits <= MOST_CALLS, "{cost:?}");
     assert_eq!(cost.processes, 0);
     assert_eq!(snapshots(), FILESYSTEMS * KEPT);
@@ -83,7 +96,10 @@ fn main() -> ExitCode {
     let cost = invoke(&zfs, &rule, |handle| {
         handle.signals().wakeup().expect("it waits");
     });
-    println!("nothing to destroy: {} ioctls, {} txg waits", cost.ioctls, cost.txg_waits);
+    println!(
+        "nothing to destroy: {} ioctls, {} txg waits",
+        cost.ioctls, cost.txg_waits
+    );
     assert_eq!((cost.txg_waits, cost.processes), (0, 0));
     sh("zpool destroy tank");
     println!("all ok");
@@ -91,7 +107,9 @@ fn main() -> ExitCode {
 }
 
 fn snapshots() -> usize {
-    sh("zfs list -H -o name -t snapshot -r tank/many").lines().count()
+    sh("zfs list -H -o name -t snapshot -r tank/many")
+        .lines()
+        .count()
 }
 
 /// What it costs until a job with this rule has pruned.
@@ -149,7 +167,10 @@ fn is_done(handle: &Handle) -> bool {
 }
 
 fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-euc", script]).output().expect("sh runs");
+    let output = Command::new("sh")
+        .args(["-euc", script])
+        .output()
+        .expect("sh runs");
     assert!(
         output.status.success(),
         "{script}: {}",

@@ -170,7 +170,7 @@ impl Controlled for Daemon {
             Signal::Wakeup => signals.wakeup()?,
             Signal::Reset => signals.reset()?,
             Signal::Snapshot => {
-                handle.map_or(Err(SignalError::NoSnapshots), Handle::snapshot_now)?
+                handle.map_or(Err(SignalError::NoSnapshots), Handle::snapshot_now)?;
             }
             Signal::Prune => signals.prune()?,
         }

@@ -38,7 +38,14 @@ impl Database {
         let data = directory.join("data").display().to_string();
         let initdb = programs.join("initdb").display().to_string();
         let arguments = [
-            &*initdb, "-D", &data, "-A", "trust", "-U", "postgres", "--no-sync",
+            &*initdb,
+            "-D",
+            &data,
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "--no-sync",
         ];
         run(as_nobody(&directory, &arguments))?;
         let program = programs.join("postgres").display().to_string();

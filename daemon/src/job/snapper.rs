@@ -49,7 +49,7 @@ impl Snapping {
         };
         let (snapper, rounds) = match config {
             Snapshotting::Periodic(periodic) => (
-                Snapper::periodic(periodic.interval.clone()),
+                Snapper::periodic(periodic.interval),
                 taking(&periodic.naming),
             ),
             Snapshotting::Cron(cron) => (

@@ -179,12 +179,11 @@ impl Taking {
             }
         };
         progress.hooks(&filesystem, edges.table(), edges.had_error());
-        let is_taken = match &outcome.snapshot {
-            Some(result) => note(&filesystem, result),
-            None => {
-                tracing::error!(subsystem = SUBSYSTEM, fs = %filesystem, "no snapshot was taken: a hook before it failed, or the job was stopped");
-                false
-            }
+        let is_taken = if let Some(result) = &outcome.snapshot {
+            note(&filesystem, result)
+        } else {
+            tracing::error!(subsystem = SUBSYSTEM, fs = %filesystem, "no snapshot was taken: a hook before it failed, or the job was stopped");
+            false
         };
         let is_well = is_taken && !outcome.had_error;
         progress.ended(&filesystem, is_well, Timestamp::now());

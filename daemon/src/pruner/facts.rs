@@ -336,11 +336,12 @@ impl Asking {
         loop {
             match self.answers.join_next().await? {
                 Ok(answer) => return Some(answer),
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // Nobody aborts one.
-                    Err(_) => continue,
-                },
+                // Nobody aborts one.
+                Err(error) => {
+                    if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
             }
         }
     }

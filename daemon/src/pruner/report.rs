@@ -181,9 +181,9 @@ impl LiveReport {
     /// Says whether everything went well. What is still pending remains so: the run was stopped.
     pub(super) fn finish(&self) -> bool {
         let mut report = self.lock();
-        let all = report.pending.iter().chain(&report.completed).flatten();
+        let mut all = report.pending.iter().chain(&report.completed).flatten();
         let is_done = report.pending.as_ref().is_none_or(Vec::is_empty)
-            && all.fold(true, |well, it| well && it.last_error.is_empty());
+            && all.all(|it| it.last_error.is_empty());
         report.state = if is_done { State::Done } else { State::ExecErr };
         is_done
     }

@@ -62,9 +62,8 @@ pub(crate) fn hooks_for_databases(bench: &Bench<'_>) -> Result<()> {
             Ok(listed.ok()?.text().lines().count())
         };
         let checkpoint = || postgres.ask("SELECT checkpoint_lsn FROM pg_control_checkpoint()");
-        let write = || {
-            mariadb.ask("SET SESSION lock_wait_timeout = 1; INSERT INTO shop.t VALUES (1)")
-        };
+        let write =
+            || mariadb.ask("SET SESSION lock_wait_timeout = 1; INSERT INTO shop.t VALUES (1)");
 
         postgres.ask("CREATE TABLE t AS SELECT generate_series(1, 1000)")?;
         let before = checkpoint()?;
@@ -74,7 +73,10 @@ pub(crate) fn hooks_for_databases(bench: &Bench<'_>) -> Result<()> {
             guest.script("[ -e /tmp/come ]")?.ok()?;
             Ok(())
         })?;
-        ensure!(snapshots()? == 0, "the snapshot does not wait for its hooks");
+        ensure!(
+            snapshots()? == 0,
+            "the snapshot does not wait for its hooks"
+        );
         ensure!(checkpoint()? != before, "PostgreSQL has made no checkpoint");
         let locked = write().expect_err("MariaDB is not locked");
         ensure!(
@@ -100,7 +102,8 @@ pub(crate) fn hooks_for_databases(bench: &Bench<'_>) -> Result<()> {
         let log = daemon.log()?;
         for kind in ["postgres-checkpoint", "mysql-lock-tables"] {
             ensure!(
-                log.lines().any(|line| line.contains(kind) && line.contains("efused")),
+                log.lines()
+                    .any(|line| line.contains(kind) && line.contains("efused")),
                 "nothing says that the {kind} hook could not connect:\n{log}"
             );
         }
