@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use zfs_safe::counters::Counts;
 use zfs_safe::name::DatasetPath;
-use zfs_safe::zfs::Zfs;
 use zrepl_daemon::config;
 use zrepl_daemon::endpoint::local_zfs::LocalZfs;
 use zrepl_daemon::job::{Environment, Handle, build};
@@ -39,6 +38,7 @@ fn main() -> ExitCode {
         println!("pruning: needs a guest with ZFS (cargo vm test snapshots_cost)");
         return ExitCode::SUCCESS;
     }
+    let begun = Instant::now();
     let choice = Choice::parse(Some("native")).expect("known");
     let zfs = zfs_backend::open(choice).expect("ZFS answers").zfs;
     sh(
@@ -62,7 +62,9 @@ fn main() -> ExitCode {
         SNAPSHOTS - 1
     ));
 
-    let cost = invoke(&zfs, "{type: regex, regex: '.*'}", |handle| {
+    println!("prepared after {:.1} s", begun.elapsed().as_secs_f32());
+    let shared = LocalZfs::new(Arc::clone(&zfs)).expect("version is told");
+    let cost = invoke(&shared, "{type: regex, regex: '.*'}", |handle| {
         handle.snapshot_now().expect("it takes snapshots");
     });
     println!(
@@ -81,7 +83,7 @@ fn main() -> ExitCode {
     assert_eq!(snapshots(), FILESYSTEMS * SNAPSHOTS);
 
     let rule = format!("{{type: last_n, count: {KEPT}}}");
-    let cost = invoke(&zfs, &rule, |handle| {
+    let cost = invoke(&shared, &rule, |handle| {
         handle.signals().wakeup().expect("it waits");
     });
     let gone = FILESYSTEMS * (SNAPSHOTS - KEPT);
@@ -93,7 +95,7 @@ fn main() -> ExitCode {
     assert_eq!(cost.processes, 0);
     assert_eq!(snapshots(), FILESYSTEMS * KEPT);
 
-    let cost = invoke(&zfs, &rule, |handle| {
+    let cost = invoke(&shared, &rule, |handle| {
         handle.signals().wakeup().expect("it waits");
     });
     println!(
@@ -113,7 +115,7 @@ fn snapshots() -> usize {
 }
 
 /// What it costs until a job with this rule has pruned.
-fn invoke(zfs: &Arc<dyn Zfs>, rule: &str, ask: impl FnOnce(&Handle)) -> Counts {
+fn invoke(zfs: &LocalZfs, rule: &str, ask: impl FnOnce(&Handle)) -> Counts {
     let text = format!(
         "jobs: [{{type: snap, name: snap, filesystems: {{'tank/many<': true, tank/many: false}}, \
          snapshotting: {{type: cron, cron: '0 0 1 1 *', prefix: new_}}, pruning: {{keep: [{rule}]}}}}]"
@@ -126,7 +128,7 @@ fn invoke(zfs: &Arc<dyn Zfs>, rule: &str, ask: impl FnOnce(&Handle)) -> Counts {
         .expect("a runtime");
     runtime.block_on(async {
         let environment = Environment {
-            zfs: LocalZfs::new(Arc::clone(zfs)).expect("version is told"),
+            zfs: zfs.clone(),
             transports: Shared {
                 local: LocalListeners::default(),
                 key_log: Arc::new(rustls::NoKeyLog {}),
@@ -141,14 +143,16 @@ fn invoke(zfs: &Arc<dyn Zfs>, rule: &str, ask: impl FnOnce(&Handle)) -> Counts {
         let running = tokio::spawn(job.start(stop.clone()));
         // Whatever it does when it begins.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let before = zfs.counters().now();
+        let before = zfs.zfs().counters().now();
+        let begun = Instant::now();
         ask(&handle);
-        let deadline = Instant::now() + LIMIT;
+        let deadline = begun + LIMIT;
         while !is_done(&handle) {
             assert!(Instant::now() < deadline, "{:?}", handle.status());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let cost = zfs.counters().now() - before;
+        let cost = zfs.zfs().counters().now() - before;
+        println!("done after {:.1} s", begun.elapsed().as_secs_f32());
         stop.cancel();
         running.await.expect("no panic");
         cost
