@@ -100,7 +100,7 @@ pub(crate) fn hooks_for_databases(bench: &Bench<'_>) -> Result<()> {
             Ok(())
         })?;
         let log = daemon.log()?;
-        for kind in ["postgres-checkpoint", "mysql-lock-tables"] {
+        for kind in ["postgres checkpoint", "MySQL FLUSH TABLES"] {
             ensure!(
                 log.lines()
                     .any(|line| line.contains(kind) && line.contains("efused")),
