@@ -60,14 +60,21 @@ pub(crate) enum Command {
     Daemon,
     /// Show what the running daemon does
     Status(Status),
-    /// Wake up or reset a job of the running daemon
+    /// Show what a job would do now, without doing it
     ///
-    /// `wakeup` makes a push or pull job replicate now; if it is waiting for the other side to come back, it tries at once.
-    /// `reset` ends the replication that is running, so that it can be resumed by the next one. A job that does not wait for
-    /// the signal answers "already woken up" or "already reset", and the exit status is 1.
+    /// Which snapshots would be taken, what would be sent and how many bytes, and which snapshots would be destroyed or kept by
+    /// which rule. It needs no running daemon, and what a daemon needs: root, or the permissions that `zfs allow` gives. The other
+    /// side is asked over the network.
+    Plan(Plan),
+    /// Tell a job of the running daemon to do something now
+    ///
+    /// `wakeup` makes a push or pull job replicate and prune, and a snap job prune; if it is waiting for the other side to come
+    /// back, it tries at once. `reset` ends what is running; a replication can be resumed by the next one. `snapshot` takes
+    /// snapshots, after which the job goes on as after any other. `prune` only destroys the snapshots that no rule keeps. A job
+    /// that does not wait for the signal answers "already woken up" or "already reset", and the exit status is 1.
     Signal {
-        /// `wakeup` or `reset`, and the job's name
-        #[arg(value_names = ["wakeup|reset", "JOB"], num_args = 0..)]
+        /// `wakeup`, `reset`, `snapshot` or `prune`, and the job's name
+        #[arg(value_names = ["wakeup|reset|snapshot|prune", "JOB"], num_args = 0..)]
         words: Vec<String>,
     },
     /// Print the version of this program and of the running daemon
@@ -182,6 +189,16 @@ const WHAT: Choice<What> = Choice {
     ],
     refusal: |word| format!("unsupported --what {word:?}: it may be all, config, jobs or logging"),
 };
+
+/// What `zrepl plan` is to show.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// The job's name
+    pub(crate) job: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// How `status` shows it.
 #[derive(Args, Debug)]

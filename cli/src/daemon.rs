@@ -53,19 +53,24 @@ fn warn_of(problems: &Problems) {
     }
 }
 
-fn serve(config: &Config) -> anyhow::Result<()> {
+/// What jobs share that run on this host.
+pub(crate) fn environment(config: &Config) -> anyhow::Result<Environment<'static>> {
     let zfs = open_zfs()?;
     let transports = Shared {
         local: LocalListeners::default(),
         key_log: key_log::from_environment()?,
         stdinserver_sockets: config.global.serve.stdinserver.sockdir.as_path().to_owned(),
     };
-    let environment = Environment {
+    Ok(Environment {
         zfs,
         transports,
         metrics: Metrics::new(),
         variables: &|name| std::env::var_os(name),
-    };
+    })
+}
+
+fn serve(config: &Config) -> anyhow::Result<()> {
+    let environment = environment(config)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(threads.clamp(2, MOST_THREADS))

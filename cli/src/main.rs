@@ -8,6 +8,7 @@ mod configuration;
 mod daemon;
 mod documents;
 mod output;
+mod plan;
 mod signal;
 mod socket;
 mod status;
@@ -64,6 +65,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
     match command {
         Command::Daemon => daemon::run(arguments.config()),
         Command::Status(options) => status::run(options, socket, out),
+        Command::Plan(options) => plan::run(options, arguments.config(), out),
         Command::Signal { words } => signal::run(words, socket),
         Command::Configcheck(options) => configcheck::run(options, arguments.config(), out),
         Command::Version { show } => {

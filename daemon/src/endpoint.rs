@@ -27,6 +27,7 @@ use zrepl_proto::pdu::{
 };
 
 use stream::SendStream;
+use zfs_safe::guid::Guid;
 
 /// One side of a replication: a sender, a receiver, or a client of either on another host. What a side does not do it
 /// answers with an error, which is what an endpoint that does not say otherwise does with everything.
@@ -60,6 +61,12 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
         _: DestroySnapshotsReq,
     ) -> Result<DestroySnapshotsRes, EndpointError> {
         Err(EndpointError::not_done_here("DestroySnapshots"))
+    }
+
+    /// Snapshots of a filesystem that this side holds for replications of any job, as far as it knows: destroying them would fail, or
+    /// cost the next step its beginning. Another host does not tell.
+    async fn held(&self, _filesystem: &str) -> Vec<Guid> {
+        Vec::new()
     }
 
     /// Senders only: how far the filesystem has been replicated.

@@ -25,10 +25,14 @@ pub const RECONNECT: &str = "ZREPL_REPLICATION_RECONNECT_HARD_FAIL_TIMEOUT";
 pub const MAX_ATTEMPTS: &str = "ZREPL_REPLICATION_MAX_ATTEMPTS";
 /// How long a stream may stand still before it is cut, to be resumed. zrepl 0.7.0 does not have it.
 pub const STALL: &str = "ZREPL_REPLICATION_STALL_TIMEOUT";
+/// How many bytes of each output of a hook's program are logged at once.
+pub const HOOK_LOG: &str = "ZREPL_MAX_HOOK_LOG_SIZE";
 /// How long a client of the control socket may take to say what it wants.
 pub const CONTROL_READ: &str = "ZREPL_DAEMON_CONTROL_SERVER_READ_TIMEOUT";
 /// How long a client of the control socket may take to read the answer.
 pub const CONTROL_WRITE: &str = "ZREPL_DAEMON_CONTROL_SERVER_WRITE_TIMEOUT";
+
+const DEFAULT_HOOK_LOG: usize = 1 << 20;
 
 const A_DURATION: &str = "a duration above zero, such as \"10s\"";
 const A_NUMBER: &str = "a whole number above zero, such as \"3\"";
@@ -102,6 +106,14 @@ pub fn control_limits(variables: Variables<'_>) -> Result<(Duration, Duration), 
     Ok((read, write))
 }
 
+/// How many bytes of each output of a hook's program are logged as they come; of what follows, only the end is.
+pub fn hook_log_size(variables: Variables<'_>) -> Result<usize, EnvironmentError> {
+    let number = read(variables, HOOK_LOG, A_NUMBER, |text| {
+        text.parse().ok().filter(|number| *number > 0)
+    })?;
+    Ok(number.unwrap_or(DEFAULT_HOOK_LOG))
+}
+
 /// All of these settings as they are, for the status.
 pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentError> {
     let client = client_settings(variables)?;
@@ -128,16 +140,16 @@ pub fn settings(variables: Variables<'_>) -> Result<Vec<Setting>, EnvironmentErr
             value_go_type: "time.Duration".to_owned(),
         }
     };
-    let attempts = Setting {
-        var: MAX_ATTEMPTS.to_owned(),
-        value: attempts.to_string(),
+    let number = |variable: &str, value: String| Setting {
+        var: variable.to_owned(),
+        value,
         value_go_type: "int".to_owned(),
     };
-    Ok(durations
-        .into_iter()
-        .map(duration)
-        .chain([attempts])
-        .collect())
+    let numbers = [
+        number(HOOK_LOG, hook_log_size(variables)?.to_string()),
+        number(MAX_ATTEMPTS, attempts.to_string()),
+    ];
+    Ok(durations.into_iter().map(duration).chain(numbers).collect())
 }
 
 fn set(
@@ -255,10 +267,11 @@ mod tests {
             shown(&one(CONTROL_WRITE, "2s"), CONTROL_READ),
             duration("1s")
         );
-        assert_eq!(
-            shown(&one(MAX_ATTEMPTS, "5"), MAX_ATTEMPTS),
-            Some(("5".to_owned(), "int".to_owned()))
-        );
+        let number = |text: &str| Some((text.to_owned(), "int".to_owned()));
+        assert_eq!(shown(&one(MAX_ATTEMPTS, "5"), MAX_ATTEMPTS), number("5"));
+        assert_eq!(shown(&|_| None, HOOK_LOG), number("1048576"));
+        assert_eq!(shown(&one(HOOK_LOG, "99"), HOOK_LOG), number("99"));
+        assert!(hook_log_size(&one(HOOK_LOG, "0")).is_err());
     }
 
     #[test]

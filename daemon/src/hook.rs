@@ -1,3 +1,267 @@
-//! What runs around a snapshot.
+//! What runs around a snapshot: programs, a checkpoint in PostgreSQL, a read lock in MySQL. A job's configuration flows in, and for
+//! each filesystem either nothing, or the hooks that enclose its snapshot.
+//!
+//! ```text
+//! Hooks ─ partition ─► filesystems without hooks: one atomic snapshot of all
+//!                  └─► FilesystemHooks, one filesystem at a time
+//!                        └─ around(name) ─► Around ─ run(stop, take) ─► Outcome
+//!                                             └─ progress() ─► what the status shows, meanwhile and afterwards
+//! ```
+//!
+//! What runs next is decided in [`plan`], without running anything; `around` carries it out. Every hook is bounded by its
+//! `timeout`, and a post edge runs wherever a pre edge has succeeded: after failures, and when the job is stopped.
 
+mod around;
+mod command;
 pub mod dsn;
+#[cfg(feature = "hook-mysql")]
+mod mysql;
+mod patience;
+pub mod plan;
+#[cfg(feature = "hook-postgres")]
+mod postgres;
+mod report;
+
+use std::fmt;
+use std::sync::Arc;
+
+use zfs_safe::name::{DatasetPath, SnapshotName};
+
+use crate::config::snapshotting::{self, Snapshotting};
+use crate::environment::{self, EnvironmentError, Variables};
+use crate::filter::FilesystemFilter;
+
+pub use around::{Around, Outcome, Progress};
+#[cfg(feature = "hook-mysql")]
+pub use mysql::AddressError as MysqlAddressError;
+#[cfg(feature = "hook-postgres")]
+pub use postgres::AddressError as PostgresAddressError;
+
+/// The hooks of a job, in the order of its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Hooks(Vec<Arc<Hook>>);
+
+/// The hooks that run around snapshots of one filesystem: at least one.
+#[derive(Clone, Debug)]
+pub struct FilesystemHooks {
+    filesystem: DatasetPath,
+    hooks: Vec<Arc<Hook>>,
+}
+
+/// Filesystems by whether hooks run around their snapshots.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    /// Those without: they can all be snapshotted at once.
+    pub without: Vec<DatasetPath>,
+    /// Those with, one by one.
+    pub with: Vec<FilesystemHooks>,
+    /// Hooks that are for none of the filesystems.
+    pub unused: Vec<Unused>,
+}
+
+/// A hook that is for none of the filesystems.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// Its place in the configuration, from 1.
+    pub number: usize,
+    /// What it is called in the log.
+    pub name: String,
+}
+
+/// Why a job cannot have its hooks.
+#[derive(Debug, thiserror::Error)]
+pub enum HooksError {
+    /// A setting of the environment cannot be read.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// One of them.
+    #[error("create hook #{number}")]
+    Hook {
+        /// Its place in the configuration, from 1.
+        number: usize,
+        /// What is wrong with it.
+        source: HookError,
+    },
+}
+
+/// Why a hook cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// The data source name of a MySQL hook.
+    #[cfg(feature = "hook-mysql")]
+    #[error(transparent)]
+    Mysql(MysqlAddressError),
+    /// It was left out when zrepl was compiled.
+    #[error(
+        "this zrepl has no hooks of type {kind}: it was compiled without the feature {feature}; install one that has it, or remove the hook"
+    )]
+    NotCompiled {
+        /// The `type` of the hook.
+        kind: &'static str,
+        /// The feature of cargo.
+        feature: &'static str,
+    },
+    /// The data source name of a PostgreSQL hook.
+    #[cfg(feature = "hook-postgres")]
+    #[error(transparent)]
+    Postgres(PostgresAddressError),
+}
+
+/// One hook of a job.
+#[derive(Debug)]
+struct Hook {
+    action: Action,
+    filter: FilesystemFilter,
+    fatal: bool,
+    timeout: std::time::Duration,
+}
+
+#[derive(Debug)]
+enum Action {
+    Command(command::Command),
+    #[cfg(feature = "hook-mysql")]
+    Mysql(mysql::LockTables),
+    #[cfg(feature = "hook-postgres")]
+    Postgres(Box<postgres::Checkpoint>),
+}
+
+impl Hooks {
+    /// Prepares the hooks of a section `snapshotting`. Reads the files that data source names mention, but connects to nothing.
+    pub fn new(config: &Snapshotting, variables: Variables<'_>) -> Result<Self, HooksError> {
+        let hooks = match config {
+            Snapshotting::Periodic(periodic) => periodic.hooks.as_slice(),
+            Snapshotting::Cron(cron) => cron.hooks.as_slice(),
+            Snapshotting::Manual(_) => &[],
+        };
+        let logged = environment::hook_log_size(variables)?;
+        let hooks = hooks.iter().zip(1..).map(|(config, number)| {
+            Hook::new(config, logged, variables)
+                .map(Arc::new)
+                .map_err(|source| HooksError::Hook { number, source })
+        });
+        Ok(Self(hooks.collect::<Result<_, _>>()?))
+    }
+
+    /// The hooks that run around snapshots of this filesystem, if there are any.
+    pub fn for_filesystem(&self, filesystem: &DatasetPath) -> Option<FilesystemHooks> {
+        let hooks = self.0.iter().filter(|hook| hook.is_for(filesystem));
+        let hooks: Vec<_> = hooks.map(Arc::clone).collect();
+        (!hooks.is_empty()).then(|| FilesystemHooks {
+            filesystem: filesystem.clone(),
+            hooks,
+        })
+    }
+
+    /// Divides filesystems, whose order is kept.
+    pub fn partition(&self, filesystems: impl IntoIterator<Item = DatasetPath>) -> Partition {
+        let mut partition = Partition {
+            without: Vec::new(),
+            with: Vec::new(),
+            unused: Vec::new(),
+        };
+        for filesystem in filesystems {
+            match self.for_filesystem(&filesystem) {
+                Some(hooks) => partition.with.push(hooks),
+                None => partition.without.push(filesystem),
+            }
+        }
+        for (hook, number) in self.0.iter().zip(1..) {
+            let is_used = |with: &FilesystemHooks| with.hooks.iter().any(|h| Arc::ptr_eq(h, hook));
+            if !partition.with.iter().any(is_used) {
+                let name = hook.to_string();
+                partition.unused.push(Unused { number, name });
+            }
+        }
+        partition
+    }
+}
+
+impl Unused {
+    /// Says so in the log: most likely its filter is not what was meant.
+    pub fn warn(&self) {
+        let Self { number, name } = self;
+        tracing::warn!(
+            hook = name.as_str(),
+            hook_number = number,
+            "hook did not match any snapshotted filesystems"
+        );
+    }
+}
+
+impl FilesystemHooks {
+    /// The filesystem.
+    pub fn filesystem(&self) -> &DatasetPath {
+        &self.filesystem
+    }
+
+    /// Prepares their run around this snapshot, which is one of the filesystem.
+    pub fn around(&self, snapshot: SnapshotName) -> Around {
+        Around::new(self.hooks.clone(), snapshot)
+    }
+}
+
+impl Hook {
+    fn new(
+        config: &snapshotting::Hook,
+        logged: usize,
+        variables: Variables<'_>,
+    ) -> Result<Self, HookError> {
+        // Which of them are asked for anything depends on features.
+        let _ = variables;
+        Ok(match config {
+            snapshotting::Hook::Command(config) => Self {
+                action: Action::Command(command::Command::new(config, logged)),
+                filter: config.filesystems.clone(),
+                fatal: config.err_is_fatal,
+                timeout: config.timeout.duration(),
+            },
+            #[cfg(feature = "hook-mysql")]
+            snapshotting::Hook::MysqlLockTables(config) => Self {
+                action: Action::Mysql(mysql::LockTables::new(config).map_err(HookError::Mysql)?),
+                filter: config.filesystems.clone(),
+                fatal: config.err_is_fatal,
+                timeout: config.timeout.duration(),
+            },
+            #[cfg(feature = "hook-postgres")]
+            snapshotting::Hook::PostgresCheckpoint(config) => Self {
+                action: Action::Postgres(Box::new(
+                    postgres::Checkpoint::new(config, variables).map_err(HookError::Postgres)?,
+                )),
+                filter: config.filesystems.clone(),
+                fatal: config.err_is_fatal,
+                timeout: config.timeout.duration(),
+            },
+            #[cfg(not(feature = "hook-mysql"))]
+            snapshotting::Hook::MysqlLockTables(_) => {
+                return Err(HookError::NotCompiled {
+                    kind: "mysql-lock-tables",
+                    feature: "hook-mysql",
+                });
+            }
+            #[cfg(not(feature = "hook-postgres"))]
+            snapshotting::Hook::PostgresCheckpoint(_) => {
+                return Err(HookError::NotCompiled {
+                    kind: "postgres-checkpoint",
+                    feature: "hook-postgres",
+                });
+            }
+        })
+    }
+
+    fn is_for(&self, filesystem: &DatasetPath) -> bool {
+        self.filter.accepts(filesystem.as_str())
+    }
+}
+
+/// As zrepl 0.7.0 calls hooks in its log.
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.action {
+            Action::Command(command) => command.path().display().fmt(f),
+            #[cfg(feature = "hook-mysql")]
+            Action::Mysql(_) => f.write_str("MySQL FLUSH TABLES WITH READ LOCK"),
+            #[cfg(feature = "hook-postgres")]
+            Action::Postgres(_) => f.write_str("postgres checkpoint"),
+        }
+    }
+}

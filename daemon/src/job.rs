@@ -3,7 +3,7 @@
 //! ```text
 //! push, pull      active     wait ─► invoke ─► wait …   when woken up, or by the clock
 //! source, sink    passive    listen, and give each client its endpoint
-//! snap                       nothing yet
+//! snap            active     the same, and an invocation only prunes
 //! ```
 //!
 //! A job has one task and one [`Signals`]. Everything that it does is logged in a span with its name.
@@ -12,22 +12,31 @@ mod active;
 mod build;
 mod client_cursor;
 mod passive;
+pub mod preview;
+mod pruning;
 mod replication;
 mod side;
 pub mod signals;
+mod snapper;
+mod snapshotting;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use crate::config::job::JobConfig;
 use crate::name::JobName;
+use crate::pruner;
+use crate::pruner::judge::Side;
 use crate::replication::report::LiveReport;
+use crate::snapshot::schedule::Snapper;
 use crate::status::{self, JobStatus};
 use active::Active;
 use passive::Passive;
-use signals::Signals;
+use preview::Preview;
+use signals::{SignalError, Signals};
 
 pub use build::{BuildError, Environment, build};
 
@@ -45,7 +54,9 @@ pub struct Handle {
     name: JobName,
     kind: Kind,
     signals: Arc<Signals>,
-    replication: LastReplication,
+    reports: Reports,
+    /// Of the snapshots that it takes, if it may.
+    snapper: Option<Arc<Snapper>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,29 +85,55 @@ impl From<&JobConfig> for Kind {
 enum Work {
     Active(Active),
     Passive(Box<Passive>),
-    /// Waits for its end.
-    Nothing,
 }
 
-/// The report of the replication that runs, or ran last.
+/// The reports of the invocation that runs, or ran last. Clones are the same.
 #[derive(Clone, Debug, Default)]
-struct LastReplication(Arc<Mutex<Option<LiveReport>>>);
+struct Reports(Arc<Mutex<Begun>>);
 
-impl LastReplication {
-    /// A new report takes the place of the old one.
-    fn begin(&self) -> LiveReport {
+/// The reports of what an invocation has begun.
+#[derive(Clone, Debug, Default)]
+struct Begun {
+    replication: Option<LiveReport>,
+    pruning: BTreeMap<&'static str, pruner::report::LiveReport>,
+}
+
+impl Reports {
+    /// An invocation begins: nothing is known of those before it.
+    fn clear(&self) {
+        *self.lock() = Begun::default();
+    }
+
+    /// An invocation begins that only prunes.
+    fn clear_pruning(&self) {
+        self.lock().pruning.clear();
+    }
+
+    fn begin_replication(&self) -> LiveReport {
         let report = LiveReport::default();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
+        self.lock().replication = Some(report.clone());
         report
     }
 
-    fn now(&self) -> Option<crate::replication::report::Report> {
-        let report = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+    fn begin_pruning(&self, side: Side) -> pruner::report::LiveReport {
+        let report = pruner::report::LiveReport::default();
+        self.lock().pruning.insert(side.name(), report.clone());
+        report
+    }
+
+    fn replication(&self) -> Option<crate::replication::report::Report> {
+        let report = self.lock().replication.clone();
         report.map(|report| report.now())
+    }
+
+    fn pruning(&self, side: Side) -> Option<pruner::report::Report> {
+        let report = self.lock().pruning.get(side.name()).cloned();
+        report.map(|report| report.now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Begun> {
+        // The list is whole at any time, also where somebody panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,23 +148,80 @@ impl Handle {
         &self.signals
     }
 
+    /// Has snapshots taken at once, or right after those that are being taken.
+    pub fn snapshot_now(&self) -> Result<(), SignalError> {
+        let snapper = self.snapper.as_ref().ok_or(SignalError::NoSnapshots)?;
+        snapper.snapshot_now();
+        Ok(())
+    }
+
     /// What it does.
     pub fn status(&self) -> JobStatus {
+        let snapshotting = || self.snapper.as_ref().map(|snapper| snapper.report());
         let active = || status::Active {
-            replication: self.replication.now(),
-            ..status::Active::default()
+            replication: self.reports.replication(),
+            pruning_sender: self.reports.pruning(Side::Sender),
+            pruning_receiver: self.reports.pruning(Side::Receiver),
+            snapshotting: snapshotting(),
         };
         match self.kind {
             Kind::Push => JobStatus::Push(active()),
             Kind::Pull => JobStatus::Pull(active()),
             Kind::Sink => JobStatus::Sink(status::Passive::default()),
-            Kind::Source => JobStatus::Source(status::Passive::default()),
-            Kind::Snap => JobStatus::Snap(status::Snap::default()),
+            Kind::Source => JobStatus::Source(status::Passive {
+                snapper: snapshotting(),
+            }),
+            Kind::Snap => JobStatus::Snap(status::Snap {
+                pruning: self.reports.pruning(Side::Local),
+                snapshotting: snapshotting(),
+            }),
         }
     }
 }
 
 impl Job {
+    /// What it would do if it were its turn now. A sink does nothing by itself. To reach a job of the same configuration over the
+    /// transport `local`, that job must have been started.
+    pub async fn preview(self, stop: &CancellationToken) -> Preview {
+        let span = self.span.clone();
+        let name = self.handle.name.to_string();
+        let previewing = async {
+            let (snapping, invocation) = match self.work {
+                Work::Active(Active {
+                    snapping,
+                    invocation,
+                    ..
+                }) => (snapping, Some(invocation)),
+                Work::Passive(passive) => (passive.snapping, None),
+            };
+            let snapshots = match &snapping {
+                Some(snapping) => snapping.preview().await,
+                None => None,
+            };
+            let (replication, pruning) = match invocation {
+                Some(mut invocation) => invocation.preview(stop).await,
+                None => (None, Vec::new()),
+            };
+            Preview {
+                job: name,
+                snapshots,
+                replication,
+                pruning,
+            }
+        };
+        previewing.instrument(span).await
+    }
+
+    /// The same job without its snapshotter, for whoever only wants it to answer others.
+    #[must_use]
+    pub fn without_snapshots(mut self) -> Self {
+        match &mut self.work {
+            Work::Active(active) => active.snapping = None,
+            Work::Passive(passive) => passive.snapping = None,
+        }
+        self
+    }
+
     /// What others see of it.
     pub fn handle(&self) -> &Handle {
         &self.handle
@@ -149,14 +243,12 @@ impl Job {
                         Started::Ended
                     }
                 },
-                Work::Nothing => Started::Nothing,
             }
         });
         let run = async move {
             match started {
                 Started::Active(active) => active.run(stop).await,
                 Started::Passive(passive) => passive.run(stop).await,
-                Started::Nothing => stop.cancelled().await,
                 Started::Ended => {}
             }
             tracing::info!("job exited");
@@ -173,13 +265,15 @@ impl Job {
             name: JobName::new(name).expect("valid"),
             kind: Kind::Push,
             signals: Arc::new(Signals::default()),
-            replication: LastReplication::default(),
+            reports: Reports::default(),
+            snapper: None,
         };
         let signals = Arc::clone(&handle.signals);
         Self {
             handle,
             span: Span::none(),
             work: Work::Active(Active {
+                snapping: None,
                 signals,
                 interval: None,
                 invocation: Box::new(active::Stubborn(takes)),
@@ -191,6 +285,5 @@ impl Job {
 enum Started {
     Active(Active),
     Passive(Box<passive::Listening>),
-    Nothing,
     Ended,
 }

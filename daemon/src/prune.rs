@@ -132,6 +132,16 @@ impl Rule {
         }
     }
 
+    /// Its kind, as configurations call it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Grid { .. } => "grid",
+            Self::LastN { .. } => "last_n",
+            Self::NotReplicated { .. } => "not_replicated",
+            Self::Regex { .. } => "regex",
+        }
+    }
+
     /// Does it obviously keep every snapshot there can be?
     pub fn keeps_everything(&self) -> bool {
         matches!(self, Self::Regex { regex, negate: false } if regex.matches_everything())

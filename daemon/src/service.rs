@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::causes::chain;
 use crate::config::Config;
 use crate::environment::{self, EnvironmentError};
+use crate::job::signals::SignalError;
 use crate::job::{self, BuildError, Environment, Handle, Job};
 use crate::status::{self, Status};
 use control::socket::{ControlSocket, SocketError};
@@ -159,7 +160,8 @@ impl Controlled for Daemon {
 
     fn signal(&self, job: &str, signal: Signal) -> Result<(), Refused> {
         let deaf = job::signals::Signals::default();
-        let signals = match self.jobs.get(job) {
+        let handle = self.jobs.get(job);
+        let signals = match handle {
             Some(handle) => handle.signals(),
             None if job == CONTROL_JOB => &deaf,
             None => return Err(Refused::NoSuchJob(job.to_owned())),
@@ -167,6 +169,10 @@ impl Controlled for Daemon {
         match signal {
             Signal::Wakeup => signals.wakeup()?,
             Signal::Reset => signals.reset()?,
+            Signal::Snapshot => {
+                handle.map_or(Err(SignalError::NoSnapshots), Handle::snapshot_now)?;
+            }
+            Signal::Prune => signals.prune()?,
         }
         Ok(())
     }

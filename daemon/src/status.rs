@@ -1,14 +1,16 @@
 //! What the daemon does, as `/status` on its control socket tells it: the JSON of zrepl 0.7.0, in its order of keys. The
 //! command line, monitoring scripts and zrepl 0.7.0's own command line read it.
 //!
-//! Reports of snapshotting and pruning are `null` until there is something to report.
+//! Reports are `null` until there is something to report.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use crate::pruner;
 use crate::replication::report::Report;
+use crate::snapshot::report::Report as SnapshotReport;
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
@@ -43,30 +45,30 @@ pub enum JobStatus {
 pub struct Active {
     /// The replication that runs, or ran last.
     pub replication: Option<Report>,
-    /// Not done by this version.
-    pub pruning_sender: (),
-    /// Not done by this version.
-    pub pruning_receiver: (),
-    /// Not done by this version.
-    pub snapshotting: (),
+    /// The pruning of the side that sends that runs, or ran last.
+    pub pruning_sender: Option<pruner::report::Report>,
+    /// The pruning of the side that receives that runs, or ran last.
+    pub pruning_receiver: Option<pruner::report::Report>,
+    /// When snapshots are taken, and how the last round stands.
+    pub snapshotting: Option<SnapshotReport>,
 }
 
 /// What a job does that is asked by others.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Passive {
-    /// Not done by this version.
-    pub snapper: (),
+    /// When snapshots are taken, and how the last round stands.
+    pub snapper: Option<SnapshotReport>,
 }
 
 /// What a job does that replicates nothing.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Snap {
-    /// Not done by this version.
-    pub pruning: (),
-    /// Not done by this version.
-    pub snapshotting: (),
+    /// The pruning that runs, or ran last.
+    pub pruning: Option<pruner::report::Report>,
+    /// When snapshots are taken, and how the last round stands.
+    pub snapshotting: Option<SnapshotReport>,
 }
 
 impl JobStatus {

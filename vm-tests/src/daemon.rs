@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::guest::{Guest, Output};
 use crate::shipping;
-use crate::status::{Run, Status};
+use crate::status::{Pruning, Run, Status};
 use crate::workspace::{Workspace, ZREPL_AND_EXAMPLES};
 
 /// How long a daemon may take until its control socket answers.
@@ -232,6 +232,36 @@ jobs:
             let busy = String::from_utf8_lossy(&answer.stderr).contains("already woken up");
             if !busy || Instant::now() > deadline {
                 bail!("cannot wake {job}: {answer}{}", self.log()?);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Has a job take snapshots, after which it replicates.
+    pub(crate) fn snapshot(&self, job: &str) -> Result<Woken> {
+        let before = self.run(job)?.map(|run| run.started().to_owned());
+        self.zrepl(&format!("signal snapshot {job}"))?.ok()?;
+        Ok(Woken {
+            job: job.to_owned(),
+            before,
+        })
+    }
+
+    /// Waits until the last pruner of a push or snap job has ended, however it ended.
+    pub(crate) fn wait_for_pruning(&self, job: &str, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let status = self.status()?;
+            let last = ["PruningReceiver", "Pruning"].map(|pruner| status.pruning(job, pruner));
+            if last.iter().any(Pruning::is_over) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{job} has not pruned after {} s: {last:?}\n{}",
+                    limit.as_secs(),
+                    self.log()?
+                );
             }
             thread::sleep(POLL);
         }

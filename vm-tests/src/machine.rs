@@ -38,6 +38,9 @@ pub(crate) struct Options {
     pub(crate) disks: Vec<PathBuf>,
     /// A network card, `eth0`.
     pub(crate) plug: Option<Plug>,
+    /// A network card in place of a plug, with which the guest reaches the loopback interface of this host under
+    /// [`crate::databases::HOST`].
+    pub(crate) reaches_host: bool,
 }
 
 /// One end of a cable between two guests.
@@ -67,6 +70,7 @@ impl Default for Options {
             files: Vec::new(),
             disks: Vec::new(),
             plug: None,
+            reaches_host: false,
         }
     }
 }
@@ -291,6 +295,11 @@ impl Qemu {
                     "virtio-net-pci,netdev={CABLE},mac=52:54:00:00:00:{:02x},vectors=0",
                     plug.number
                 ));
+        }
+        if options.reaches_host {
+            command
+                .args(["-netdev", "user,id=host,ipv6=off"])
+                .args(["-device", "virtio-net-pci,netdev=host,vectors=0"]);
         }
         for (index, disk) in options.disks.iter().enumerate() {
             command

@@ -7,6 +7,7 @@ mod certificates;
 mod console;
 mod cpio;
 mod daemon;
+mod databases;
 mod demo;
 mod frame;
 mod guest;

@@ -2,6 +2,7 @@
 //! and backports, and are left as they are. None of them makes the host offer a service that it did not offer before.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -21,8 +22,24 @@ pub(crate) enum Purpose {
 
 const FOR_GUESTS: &[&str] = &["qemu-system-x86", "mmdebstrap", "binutils"];
 const FOR_BUILD: &[&str] = &["libzfslinux-dev", "libclang-dev", "pkg-config"];
-/// zrepl's tests start a server of their own on the loopback interface, and speak TLS with another implementation.
-const FOR_UNIT_TESTS: &[&str] = &["openssh-client", SSH_SERVER, "openssl"];
+/// zrepl's tests start an ssh server of their own on the loopback interface, databases on sockets of their own, and speak TLS with
+/// another implementation.
+const FOR_UNIT_TESTS: &[&str] = &[
+    "openssh-client",
+    SSH_SERVER,
+    "openssl",
+    "postgresql",
+    "mariadb-server",
+];
+
+/// Databases, and the unit that would serve them at every boot.
+const DATABASES: [(&str, &str); 2] = [
+    ("postgresql", "postgresql.service"),
+    ("mariadb-server", "mariadb.service"),
+];
+const UNITS: &str = "/etc/systemd/system";
+/// Asked by packages before they start a service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 const SSH_SERVER: &str = "openssh-server";
 /// While it exists, Debian's units and scripts do not start an ssh server, neither now nor at boot.
@@ -50,6 +67,10 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     if missing.contains(&SSH_SERVER) {
         keep_ssh_service_off()?;
     }
+    for (_, unit) in DATABASES.iter().filter(|(name, _)| missing.contains(name)) {
+        mask(unit)?;
+    }
+    let _nothing_starts = Policy::deny()?;
     let suite = sources::host_suite()?;
     let apt = Apt::prepare(&suite)?;
     // bookworm's own QEMU conflicts with the qemu-utils of its backports, which many hosts have.
@@ -91,6 +112,45 @@ fn keep_ssh_service_off() -> Result<()> {
             fs::write(path, reason)
         })
         .with_context(|| format!("cannot create {NO_SSH_SERVICE}"))
+}
+
+/// For a host that has no such service yet: the package must not make one of it. systemd takes the link for "never".
+fn mask(unit: &str) -> Result<()> {
+    let link = Path::new(UNITS).join(unit);
+    if link.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    println!("masking {unit}: `systemctl unmask {unit}` if this host shall serve it");
+    fs::create_dir_all(UNITS)
+        .and_then(|()| std::os::unix::fs::symlink("/dev/null", &link))
+        .with_context(|| format!("cannot create {}", link.display()))
+}
+
+/// While it exists, packages that are installed start nothing.
+struct Policy(());
+
+impl Policy {
+    /// None if the host has a policy of its own.
+    fn deny() -> Result<Option<Self>> {
+        let path = Path::new(POLICY);
+        if path.exists() {
+            return Ok(None);
+        }
+        let script =
+            "#!/bin/sh\n# Written by `cargo vm`, for the time of an installation.\nexit 101\n";
+        fs::write(path, script)
+            .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("cannot create {POLICY}"))?;
+        Ok(Some(Self(())))
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(POLICY) {
+            println!("cannot remove {POLICY}, which keeps services from being started: {error}");
+        }
+    }
 }
 
 /// apt with sources and lists of its own.

@@ -92,6 +92,21 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(replication::replication_table),
     },
     Scenario {
+        name: "snapshots_cost",
+        everywhere: false,
+        run: Run::Alone(example::snapshots_cost),
+    },
+    Scenario {
+        name: "hooks_for_databases",
+        everywhere: false,
+        run: Run::Alone(replication::hooks_for_databases),
+    },
+    Scenario {
+        name: "snapshots_and_pruning",
+        everywhere: false,
+        run: Run::Alone(replication::snapshots_and_pruning),
+    },
+    Scenario {
         name: "power_failure",
         everywhere: false,
         run: Run::Alone(power_failure::power_failure),

@@ -1,6 +1,7 @@
 //! What a daemon says of itself: the JSON of `zrepl status --mode raw`, as far as scenarios ask for it. The shape is that of
 //! zrepl 0.7.0.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
@@ -25,6 +26,47 @@ impl Status {
         let job = &self.0["Jobs"][job];
         let replication = &job[job["type"].as_str()?]["Replication"];
         (!replication.is_null()).then(|| Run(replication.clone()))
+    }
+}
+
+/// How a pruner stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Pruning {
+    /// Empty before its first run.
+    pub(crate) state: String,
+    /// Of the filesystems that have one.
+    pub(crate) errors: BTreeMap<String, String>,
+}
+
+impl Status {
+    /// How one of a job's pruners stands, by its name in the status.
+    pub(crate) fn pruning(&self, job: &str, pruner: &str) -> Pruning {
+        let pruning = &self.of_kind(job)[pruner];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let all = [&pruning["Pending"], &pruning["Completed"]].map(Value::as_array);
+        let filesystems = all.into_iter().flatten().flatten();
+        let errors = filesystems.map(|it| (text(&it["Filesystem"]), text(&it["LastError"])));
+        Pruning {
+            state: text(&pruning["State"]),
+            errors: errors.filter(|(_, error)| !error.is_empty()).collect(),
+        }
+    }
+
+    /// What went wrong with the last round of snapshots at fixed intervals.
+    pub(crate) fn snapshotting_error(&self, job: &str) -> String {
+        let error = &self.of_kind(job)["Snapshotting"]["Periodic"]["Error"];
+        error.as_str().unwrap_or_default().to_owned()
+    }
+
+    fn of_kind(&self, job: &str) -> &Value {
+        let job = &self.0["Jobs"][job];
+        job["type"].as_str().map_or(&Value::Null, |kind| &job[kind])
+    }
+}
+
+impl Pruning {
+    pub(crate) fn is_over(&self) -> bool {
+        ["Done", "ExecErr", "PlanErr"].contains(&self.state.as_str())
     }
 }
 

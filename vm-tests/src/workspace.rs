@@ -34,6 +34,9 @@ pub(crate) struct Workspace {
 /// The crates that also exist without libzfs_core.
 const WITHOUT_NATIVE: [&str; 6] = ["-p", "zfs-safe", "-p", "zrepl-daemon", "-p", "zrepl"];
 
+/// With it, tests fail where the database servers are missing that we have installed; without it, they are skipped.
+const SERVERS_REQUIRED: &str = "ZREPL_TEST_SERVERS_REQUIRED";
+
 /// A check that is not a test, with the name it is reported under.
 pub(crate) struct Step {
     pub(crate) name: &'static str,
@@ -112,6 +115,7 @@ impl Workspace {
         let mut child = self
             .cargo()
             .args(["test", "--workspace", "--no-fail-fast"])
+            .env(SERVERS_REQUIRED, "1")
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start cargo")?;

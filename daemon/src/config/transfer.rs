@@ -88,6 +88,26 @@ section! {
     }
 }
 
+/// What the configuration means that says nothing.
+impl Default for SendOptions {
+    fn default() -> Self {
+        Self {
+            encrypted: false,
+            raw: false,
+            send_properties: false,
+            backup_properties: false,
+            large_blocks: false,
+            compressed: false,
+            embedded_data: false,
+            saved: false,
+            bandwidth_limit: BandwidthLimit {
+                max: Rate::unlimited(),
+                bucket_capacity: BucketCapacity::default(),
+            },
+        }
+    }
+}
+
 /// A speed: at least a byte per second, or without limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate(DataSize);

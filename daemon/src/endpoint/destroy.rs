@@ -1,8 +1,12 @@
 //! Destroying snapshots for whoever asks: a request with its dataset flows in, what became of each snapshot flows out, in the order of
 //! the request. All that one dataset loses goes in one call, together with what others destroy in the pool at the same time.
 
+use std::collections::HashMap;
+
 use zfs_safe::Outcome;
+use zfs_safe::guid::Guid;
 use zfs_safe::name::{DatasetPath, NameError, SnapshotName};
+use zfs_safe::version::FilesystemVersion as FoundVersion;
 use zrepl_proto::pdu::{DestroySnapshotRes, DestroySnapshotsRes, FilesystemVersion, VersionType};
 
 use super::local_zfs::LocalZfs;
@@ -13,6 +17,37 @@ pub enum DestroyError {
     /// A bookmark is named, or something unknown.
     #[error("version {0:?} is not a snapshot")]
     NotASnapshot(String),
+}
+
+/// Why one snapshot is not destroyed.
+#[derive(Debug, thiserror::Error)]
+enum NotTried {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(
+        "cannot destroy snapshot {name}, because it cannot be seen whether it is the one that was to go: {problem}"
+    )]
+    Unknown { name: SnapshotName, problem: String },
+    /// Whoever decided has seen another one of that name.
+    #[error(
+        "cannot destroy snapshot {name}: it has guid {found}, and the one that was to go had {announced}; it has been destroyed and \
+         taken again meanwhile"
+    )]
+    Another {
+        name: SnapshotName,
+        announced: Guid,
+        found: Guid,
+    },
+}
+
+/// What snapshots there are now, by full name; none of a dataset that is gone.
+fn guids(zfs: &LocalZfs, dataset: &DatasetPath) -> zfs_safe::Result<HashMap<String, Guid>> {
+    let there = match zfs.snapshots(dataset) {
+        Err(error) if error.is_not_found() => return Ok(HashMap::new()),
+        there => there?,
+    };
+    let guid = |it: &FoundVersion| (it.name.as_str().to_owned(), it.guid);
+    Ok(there.iter().map(guid).collect())
 }
 
 /// Destroys these snapshots of `dataset`. What is gone already is destroyed. Blocks for a transaction group.
@@ -27,11 +62,30 @@ pub fn destroy(
     {
         return Err(DestroyError::NotASnapshot(excerpt(&other.name)));
     }
-    let names: Vec<Result<SnapshotName, NameError>> = versions
-        .iter()
-        .map(|version| dataset.snapshot(&version.name))
-        .collect();
-    let snapshots: Vec<_> = names.iter().flatten().cloned().collect();
+    if versions.is_empty() {
+        return Ok(DestroySnapshotsRes::default());
+    }
+    let wanted: Vec<Result<SnapshotName, NotTried>> = {
+        let there = guids(zfs, dataset);
+        let check = |version: &FilesystemVersion| {
+            let name = dataset.snapshot(&version.name)?;
+            let there = there.as_ref().map_err(|error| NotTried::Unknown {
+                name: name.clone(),
+                problem: error.to_string(),
+            })?;
+            match there.get(name.as_str()) {
+                Some(found) if *found != Guid::new(version.guid) => Err(NotTried::Another {
+                    announced: Guid::new(version.guid),
+                    found: *found,
+                    name,
+                }),
+                // What is gone is found out by destroying it.
+                _ => Ok(name),
+            }
+        };
+        versions.iter().map(check).collect()
+    };
+    let snapshots: Vec<_> = wanted.iter().flatten().cloned().collect();
     let outcomes = if snapshots.is_empty() {
         Vec::new()
     } else {
@@ -40,7 +94,7 @@ pub fn destroy(
         zfs.commit().destroy_snapshots(&snapshots)
     };
     let mut outcomes = outcomes.into_iter();
-    let results = versions.into_iter().zip(names).map(|(version, name)| {
+    let results = versions.into_iter().zip(wanted).map(|(version, name)| {
         let failed = match name {
             Err(error) => Some(error.to_string()),
             Ok(name) => match outcomes.next() {

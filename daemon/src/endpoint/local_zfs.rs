@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::Span;
 use zfs_safe::group_commit::GroupCommit;
+use zfs_safe::guid::Guid;
 use zfs_safe::name::{DatasetPath, PoolName, VersionName};
 use zfs_safe::version::FilesystemVersion;
 use zfs_safe::version_memory::VersionMemory;
@@ -16,7 +17,7 @@ use zfs_safe::{Outcome, ZfsError};
 
 use super::mark::memory::{MarkMemory, version};
 use super::mark::removal::{Queue, Removals};
-use super::mark::{Change, Inventory, Place};
+use super::mark::{Change, Inventory, Mark, Place};
 
 /// How long marks that are to go may gather. Long enough for the steps of a round to come together, and short enough for whoever looks
 /// at the pool after a round.
@@ -94,6 +95,18 @@ impl LocalZfs {
     /// What is held on a dataset, without its bookmarks. Blocks, the first time for a dataset.
     pub fn holds(&self, dataset: &DatasetPath) -> zfs_safe::Result<Inventory> {
         self.0.marks.holds(self.zfs(), dataset)
+    }
+
+    /// The snapshots of a dataset that are held for replications, of whichever job. What cannot be read is as good as not held: a
+    /// snapshot that is held all the same cannot be destroyed. Blocks, the first time for a dataset.
+    pub fn held(&self, dataset: &DatasetPath) -> Vec<Guid> {
+        match self.holds(dataset) {
+            Ok(inventory) => inventory.marks().iter().map(Mark::guid).collect(),
+            Err(error) => {
+                tracing::warn!(fs = %dataset, err = %error, "cannot see what is held");
+                Vec::new()
+            }
+        }
     }
 
     /// Remembers what a held snapshot is, so that [`holds`](Self::holds) need not ask.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use zfs_safe::ZfsError;
+use zfs_safe::guid::Guid;
 use zfs_safe::name::{DatasetPath, EntityName};
 use zfs_safe::zfs::{Dataset, DatasetQuery};
 use zrepl_proto::pdu::{
@@ -62,6 +63,8 @@ pub struct Receiver {
     listing: Arc<Listing>,
     running: Running,
     tasks: TaskTracker,
+    /// Even if they are stale.
+    leaves_marks: bool,
 }
 
 impl Receiver {
@@ -73,6 +76,16 @@ impl Receiver {
             listing: Arc::default(),
             running: Running::default(),
             tasks: TaskTracker::new(),
+            leaves_marks: false,
+        }
+    }
+
+    /// The same, but one that leaves stale marks alone when it lists, for whoever only wants to know.
+    #[must_use]
+    pub fn that_changes_nothing(self) -> Self {
+        Self {
+            leaves_marks: true,
+            ..self
         }
     }
 
@@ -123,7 +136,7 @@ impl Endpoint for Receiver {
         request: ListFilesystemVersionsReq,
     ) -> Result<ListFilesystemVersionsRes, EndpointError> {
         let dataset = self.local(&request.filesystem)?;
-        let is_idle = !self.running.contains(&dataset);
+        let is_idle = !self.running.contains(&dataset) && !self.leaves_marks;
         let job = self.settings.job.clone();
         let evidence = self.listing.take(&dataset, Instant::now());
         let listed = self.zfs.run(move |zfs| {
@@ -156,6 +169,13 @@ impl Endpoint for Receiver {
             destroyed
         });
         destroyed.await.map_err(|error| failed(error.to_string()))
+    }
+
+    async fn held(&self, filesystem: &str) -> Vec<Guid> {
+        match self.local(filesystem) {
+            Ok(dataset) => self.zfs.run(move |zfs| zfs.held(&dataset)).await,
+            Err(_) => Vec::new(),
+        }
     }
 
     /// The marks of a receiver are made when something has arrived, so mostly nothing is to be done. But a receiver that was killed

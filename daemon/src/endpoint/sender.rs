@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use zfs_safe::ZfsError;
+use zfs_safe::guid::Guid;
 use zfs_safe::name::{BookmarkName, DatasetPath, VersionName};
 use zfs_safe::property::PropertyName;
 use zfs_safe::version::FilesystemVersion;
-use zfs_safe::zfs::VersionQuery;
+use zfs_safe::zfs::{VersionQuery, Zfs};
 use zrepl_proto::pdu::{
     DestroySnapshotsReq, DestroySnapshotsRes, Filesystem, GuaranteeError, GuaranteeKind,
     ListFilesystemReq, ListFilesystemRes, ListFilesystemVersionsReq, ListFilesystemVersionsRes,
@@ -68,6 +69,17 @@ struct Job {
     settings: Settings,
     listing: Listing,
     filesystems: Filesystems,
+    /// Even if they are stale.
+    leaves_marks: bool,
+}
+
+/// The filesystems of this host that a job's filter accepts, by path, placeholders included. Blocks.
+pub fn local_filesystems(
+    zfs: &dyn Zfs,
+    filter: &FilesystemFilter,
+) -> zfs_safe::Result<Vec<DatasetPath>> {
+    let found = filesystems::list(zfs, filter, Vec::new())?;
+    Ok(found.into_iter().map(|dataset| dataset.path).collect())
 }
 
 /// Why a sender did not do what it was asked.
@@ -106,7 +118,24 @@ impl Sender {
                 settings,
                 listing: Listing::default(),
                 filesystems: Filesystems::default(),
+                leaves_marks: false,
             }),
+        }
+    }
+
+    /// The same, but one that leaves stale marks alone when it lists, for whoever only wants to know.
+    #[must_use]
+    pub fn that_changes_nothing(self) -> Self {
+        let Job { settings, .. } = &*self.job;
+        let job = Job {
+            settings: settings.clone(),
+            listing: Listing::default(),
+            filesystems: Filesystems::default(),
+            leaves_marks: true,
+        };
+        Self {
+            zfs: self.zfs,
+            job: Arc::new(job),
         }
     }
 
@@ -149,6 +178,13 @@ impl Endpoint for Sender {
     ) -> Result<DestroySnapshotsRes, EndpointError> {
         self.run(|job, zfs| job.destroy_snapshots(zfs, request))
             .await
+    }
+
+    async fn held(&self, filesystem: &str) -> Vec<Guid> {
+        match self.job.dataset(filesystem) {
+            Ok(dataset) => self.zfs.run(move |zfs| zfs.held(&dataset)).await,
+            Err(_) => Vec::new(),
+        }
     }
 
     async fn replication_cursor(
@@ -259,6 +295,9 @@ impl Job {
         dataset: &DatasetPath,
         versions: &[FilesystemVersion],
     ) -> HashSet<BookmarkName> {
+        if self.leaves_marks {
+            return HashSet::new();
+        }
         let filesystem = self.filesystems.of(dataset);
         let Some(_marks) = filesystem.marks_if_idle() else {
             return HashSet::new();

@@ -1,4 +1,5 @@
-//! A job that decides itself when it replicates: on `wakeup`, and a pull job at its interval, first after one interval.
+//! A job that decides itself when it works: when it is told to, when snapshots have been taken, and a pull job at its interval, first
+//! after one interval.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,13 +8,22 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::signals::Signals;
+use super::preview;
+use super::signals::{Part, Signals};
+use super::snapper::Snapping;
+use crate::snapshot::schedule::Snapper;
 
 /// What a job does when it is its turn.
 #[tonic::async_trait]
 pub(super) trait Invoke: fmt::Debug + Send + Sync {
-    /// Does it once. Cancelling `stop` ends it soon.
-    async fn invoke(&mut self, stop: &CancellationToken);
+    /// Does it once, all or only a part. Cancelling `stop` ends it soon.
+    async fn invoke(&mut self, part: Part, stop: &CancellationToken);
+
+    /// What it would do, without doing it.
+    async fn preview(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> (Option<preview::Replication>, Vec<preview::Pruning>);
 
     /// Waits for what may still be going on after an invocation was cancelled.
     async fn settle(&mut self);
@@ -25,21 +35,34 @@ pub(super) struct Active {
     pub(super) signals: Arc<Signals>,
     pub(super) interval: Option<Duration>,
     pub(super) invocation: Box<dyn Invoke>,
+    /// A pull job has none.
+    pub(super) snapping: Option<Snapping>,
 }
 
 impl Active {
     /// Runs until `stop` is cancelled.
     pub(super) async fn run(mut self, stop: CancellationToken) {
+        match self.snapping.take() {
+            Some(snapping) => {
+                let snapper = Arc::clone(&snapping.snapper);
+                tokio::join!(snapping.run(&stop), self.work(Some(&snapper), &stop));
+            }
+            None => self.work(None, &stop).await,
+        }
+    }
+
+    async fn work(&mut self, snapper: Option<&Snapper>, stop: &CancellationToken) {
         let mut clock = self.interval.map(Clock::start);
         while !stop.is_cancelled() {
             tracing::info!("wait for wakeups");
-            tokio::select! {
+            let part = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.signals.woken() => {}
-                () = tick(clock.as_mut()) => {}
-            }
-            self.invoke(&stop).await;
+                part = self.signals.woken() => part,
+                () = round_ended(snapper) => Part::All,
+                () = tick(clock.as_mut()) => Part::All,
+            };
+            self.invoke(part, stop).await;
             if clock.as_ref().is_some_and(Clock::is_late) && !stop.is_cancelled() {
                 // As in zrepl 0.7.0: the tick that was missed comes now.
                 tracing::warn!("pull job took longer than pull interval");
@@ -48,9 +71,9 @@ impl Active {
         self.invocation.settle().await;
     }
 
-    async fn invoke(&mut self, stop: &CancellationToken) {
+    async fn invoke(&mut self, part: Part, stop: &CancellationToken) {
         let invocation = self.signals.begin(stop);
-        let running = self.invocation.invoke(&invocation.stop);
+        let running = self.invocation.invoke(part, &invocation.stop);
         tokio::pin!(running);
         tokio::select! {
             () = &mut running => return,
@@ -60,6 +83,14 @@ impl Active {
             tracing::info!("reset received, cancelling current invocation");
         }
         running.await;
+    }
+}
+
+/// Snapshots have been taken; never, if there is nobody to take them.
+async fn round_ended(snapper: Option<&Snapper>) {
+    match snapper {
+        Some(snapper) => snapper.round_ended().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -112,9 +143,16 @@ pub(super) struct Stubborn(pub(super) Duration);
 #[cfg(test)]
 #[tonic::async_trait]
 impl Invoke for Stubborn {
-    async fn invoke(&mut self, stop: &CancellationToken) {
+    async fn invoke(&mut self, _: Part, stop: &CancellationToken) {
         stop.cancelled().await;
         tokio::time::sleep(self.0).await;
+    }
+
+    async fn preview(
+        &mut self,
+        _: &CancellationToken,
+    ) -> (Option<preview::Replication>, Vec<preview::Pruning>) {
+        (None, Vec::new())
     }
 
     async fn settle(&mut self) {}

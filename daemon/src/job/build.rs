@@ -6,14 +6,16 @@ use tracing::Span;
 
 use super::active::Active;
 use super::passive::{Offer, Passive, Sink, Source};
+use super::pruning::{LocalPruning, Pruners};
 use super::replication::{Local, Replication};
 use super::signals::Signals;
-use super::{Handle, Job, Kind, LastReplication, Work, client_cursor};
+use super::snapper::Snapping;
+use super::{Handle, Job, Kind, Reports, Work, client_cursor};
 use crate::bandwidth::Limit;
 use crate::config::Config;
 use crate::config::connection::{Connect, Serve};
-use crate::config::job::{JobConfig, PullInterval, PullJob, PushJob, SinkJob, SourceJob};
-use crate::config::snapshotting::Snapshotting;
+use crate::config::job::{JobConfig, PullInterval, PullJob, PushJob, SinkJob, SnapJob, SourceJob};
+use crate::config::pruning::ReplicatedPruning;
 use crate::config::transfer::{self, ConflictResolution, SendOptions};
 use crate::endpoint::access::ReceiveRoot;
 use crate::endpoint::local_zfs::LocalZfs;
@@ -21,7 +23,10 @@ use crate::endpoint::mark::JobId;
 use crate::endpoint::receiver::{self, Receiver};
 use crate::endpoint::sender::{self, Sender};
 use crate::environment::{self, EnvironmentError, Variables};
+use crate::hook::{Hooks, HooksError};
 use crate::name::JobName;
+use crate::pruner::Pruner;
+use crate::pruner::judge::Side;
 use crate::replication::driver::{self, Memory};
 use crate::replication::resume::StreamPolicy;
 use crate::rpc::handshake;
@@ -55,6 +60,14 @@ pub enum BuildError {
     /// A setting of the environment cannot be read.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
+    /// A job cannot have its hooks.
+    #[error("cannot build job \"{name}\"")]
+    Hooks {
+        /// Which.
+        name: JobName,
+        /// Why not.
+        source: HooksError,
+    },
     /// A job cannot be made as it is configured.
     #[error("cannot build job \"{name}\"")]
     Job {
@@ -65,35 +78,11 @@ pub enum BuildError {
     },
 }
 
-/// Makes all jobs. Says in the log what they will not do.
+/// Makes all jobs.
 pub fn build(config: &Config, environment: &Environment<'_>) -> Result<Vec<Job>, BuildError> {
     let jobs = config.jobs.iter();
-    jobs.map(|job| {
-        let built = Builder::new(config, job, environment).build()?;
-        built.span.in_scope(|| warn_of_what_is_not_done(job));
-        Ok(built)
-    })
-    .collect()
-}
-
-/// Snapshots and pruning are the matter of a later version.
-fn warn_of_what_is_not_done(job: &JobConfig) {
-    let takes_snapshots = job
-        .snapshotting()
-        .is_some_and(|snapshotting| !matches!(snapshotting, Snapshotting::Manual(_)));
-    let prunes = matches!(
-        job,
-        JobConfig::Push(_) | JobConfig::Pull(_) | JobConfig::Snap(_)
-    );
-    let not_done = match (takes_snapshots, prunes) {
-        (true, true) => "takes no snapshots and prunes nothing",
-        (true, false) => "takes no snapshots",
-        (false, true) => "prunes nothing",
-        (false, false) => return,
-    };
-    tracing::warn!(
-        "this version of zrepl {not_done}: that part of the job's configuration has no effect yet"
-    );
+    jobs.map(|job| Builder::new(config, job, environment).build())
+        .collect()
 }
 
 struct Builder<'a> {
@@ -115,25 +104,48 @@ impl<'a> Builder<'a> {
                 name: name.clone(),
                 kind: Kind::from(job),
                 signals: Arc::new(Signals::default()),
-                replication: LastReplication::default(),
+                reports: Reports::default(),
+                snapper: None,
             },
             span: tracing::error_span!("job", job = %name),
         }
     }
 
-    fn build(self) -> Result<Job, BuildError> {
-        let work = match self.job {
+    fn build(mut self) -> Result<Job, BuildError> {
+        let snapping = self.snapping()?;
+        self.handle.snapper = snapping.as_ref().map(|it| Arc::clone(&it.snapper));
+        let mut work = match self.job {
             JobConfig::Push(job) => Work::Active(self.push(job)?),
             JobConfig::Pull(job) => Work::Active(self.pull(job)?),
             JobConfig::Sink(job) => Work::Passive(Box::new(self.sink(job)?)),
             JobConfig::Source(job) => Work::Passive(Box::new(self.source(job)?)),
-            JobConfig::Snap(_) => Work::Nothing,
+            JobConfig::Snap(job) => Work::Active(self.snap(job)),
         };
+        match &mut work {
+            Work::Active(active) => active.snapping = snapping,
+            Work::Passive(passive) => passive.snapping = snapping,
+        }
         Ok(Job {
             handle: self.handle,
             span: self.span,
             work,
         })
+    }
+
+    /// The snapshotter, of a job that has one.
+    fn snapping(&self) -> Result<Option<Snapping>, BuildError> {
+        let (config, filesystems) = match self.job {
+            JobConfig::Push(job) => (&job.snapshotting, &job.filesystems),
+            JobConfig::Source(job) => (&job.snapshotting, &job.filesystems),
+            JobConfig::Snap(job) => (&job.snapshotting, &job.filesystems),
+            JobConfig::Pull(_) | JobConfig::Sink(_) => return Ok(None),
+        };
+        let hooks = Hooks::new(config, self.environment.variables).map_err(|source| {
+            let name = self.handle.name.clone();
+            BuildError::Hooks { name, source }
+        })?;
+        let zfs = self.environment.zfs.clone();
+        Ok(Some(Snapping::new(config, zfs, filesystems.clone(), hooks)))
     }
 
     fn push(&self, job: &PushJob) -> Result<Active, BuildError> {
@@ -147,7 +159,9 @@ impl<'a> Builder<'a> {
         };
         let driver = self.driver(&job.replication, &job.conflict_resolution, Some(stream))?;
         let handshake = None;
-        self.active(Local::Sender(sender), &job.connect, driver, handshake)
+        let pruners = pruners(&job.pruning);
+        let local = Local::Sender(sender);
+        self.active(local, &job.connect, driver, handshake, pruners)
     }
 
     fn pull(&self, job: &PullJob) -> Result<Active, BuildError> {
@@ -160,8 +174,9 @@ impl<'a> Builder<'a> {
         let receiver = Receiver::new(self.environment.zfs.clone(), settings);
         let driver = self.driver(&job.replication, &job.conflict_resolution, None)?;
         let extensions = Some(client_cursor::extensions());
-        let mut active =
-            self.active(Local::Receiver(receiver), &job.connect, driver, extensions)?;
+        let pruners = pruners(&job.pruning);
+        let local = Local::Receiver(receiver);
+        let mut active = self.active(local, &job.connect, driver, extensions, pruners)?;
         active.interval = match job.interval {
             PullInterval::Manual => None,
             PullInterval::Every(interval) => Some(interval.duration()),
@@ -175,6 +190,7 @@ impl<'a> Builder<'a> {
         connect: &Connect,
         driver: driver::Settings,
         extensions: Option<zrepl_proto::extension::Extensions>,
+        pruners: Pruners,
     ) -> Result<Active, BuildError> {
         let environment = self.environment;
         let mut client = environment::client_settings(environment.variables)?;
@@ -200,11 +216,13 @@ impl<'a> Builder<'a> {
                 client,
                 driver,
                 memory: Memory::default(),
-                last: self.handle.replication.clone(),
+                pruners,
+                reports: self.handle.reports.clone(),
                 signals: Arc::clone(&signals),
                 span: self.span.clone(),
             }),
             signals,
+            snapping: None,
         })
     }
 
@@ -217,6 +235,30 @@ impl<'a> Builder<'a> {
         let mut settings = driver::Settings::new(replication, conflicts, stream);
         environment::replication_settings(self.environment.variables, &mut settings)?;
         Ok(settings)
+    }
+
+    fn snap(&self, job: &SnapJob) -> Active {
+        let settings = sender::Settings {
+            job: JobId::from(&job.name),
+            fallback_job: None,
+            filesystems: job.filesystems.clone(),
+            send: SendOptions::default(),
+            limit: None,
+        };
+        Active {
+            interval: None,
+            invocation: Box::new(LocalPruning {
+                pruner: Pruner {
+                    side: Side::Local,
+                    rules: job.pruning.keep.rules(),
+                },
+                filesystems: Sender::new(self.environment.zfs.clone(), settings),
+                reports: self.handle.reports.clone(),
+                span: self.span.clone(),
+            }),
+            signals: Arc::clone(&self.handle.signals),
+            snapping: None,
+        }
     }
 
     fn sink(&self, job: &SinkJob) -> Result<Passive, BuildError> {
@@ -257,8 +299,13 @@ impl<'a> Builder<'a> {
             shared: environment.transports.clone(),
             server,
             offer,
+            snapping: None,
         })
     }
+}
+
+fn pruners(pruning: &ReplicatedPruning) -> Pruners {
+    Pruners::new(pruning.keep_sender.rules(), pruning.keep_receiver.rules())
 }
 
 fn sender_settings(

@@ -13,6 +13,7 @@ use zfs_safe::name::DatasetPath;
 
 use super::client_cursor;
 use super::side::Side;
+use super::snapper::Snapping;
 use crate::bandwidth::Limit;
 use crate::causes::chain;
 use crate::config::connection::Serve;
@@ -42,6 +43,8 @@ pub(super) struct Passive {
     pub(super) shared: Shared,
     pub(super) server: server::Settings,
     pub(super) offer: Offer,
+    /// A sink has none.
+    pub(super) snapping: Option<Snapping>,
 }
 
 /// What clients get.
@@ -59,6 +62,7 @@ pub(super) struct Listening {
     listener: Box<dyn Listener>,
     server: server::Settings,
     offer: Offer,
+    snapping: Option<Snapping>,
 }
 
 impl Passive {
@@ -68,6 +72,7 @@ impl Passive {
             listener: transport::listener(&self.serve, &self.shared)?,
             server: self.server,
             offer: self.offer,
+            snapping: self.snapping,
         })
     }
 }
@@ -80,7 +85,13 @@ impl Listening {
             Offer::Source(source) => Arc::clone(source) as _,
         };
         tracing::info!(listener = %self.listener.address(), "waiting for connections");
-        serve(self.listener, endpoints, self.server, stop).await;
+        let snapping = async {
+            if let Some(snapping) = self.snapping {
+                snapping.run(&stop).await;
+            }
+        };
+        let serving = serve(self.listener, endpoints, self.server, stop.clone());
+        tokio::join!(serving, snapping);
         match &self.offer {
             Offer::Sink(sink) => sink.settle().await,
             Offer::Source(source) => source.settle().await,

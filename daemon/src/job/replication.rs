@@ -1,5 +1,5 @@
-//! One invocation of a push or pull job: a connection of its own, one run of the replication over both sides, and a line in the log
-//! that says what came of it.
+//! One invocation of a push or pull job: a connection of its own, one run of the replication over both sides and a line in the log
+//! that says what came of it, then the pruners of both sides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +7,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
+use zrepl_proto::pdu::GuaranteeKind;
 
-use super::LastReplication;
+use super::Reports;
 use super::active::Invoke;
+use super::preview;
+use super::pruning::Pruners;
 use super::side::Side;
-use super::signals::Signals;
+use super::signals::{Part, Signals};
 use crate::endpoint::Endpoint;
 use crate::endpoint::receiver::Receiver;
 use crate::endpoint::sender::Sender;
-use crate::replication::driver::{self, Ending, Memory, Sides};
+use crate::replication::driver::{self, Ending, Memory, Sides, Unchanged};
 use crate::replication::report::Report;
 use crate::rpc::client::{self, RemoteEndpoint};
 use crate::transport::Connect;
@@ -37,7 +40,8 @@ pub(super) struct Replication {
     pub(super) client: client::Settings,
     pub(super) driver: driver::Settings,
     pub(super) memory: Memory,
-    pub(super) last: LastReplication,
+    pub(super) pruners: Pruners,
+    pub(super) reports: Reports,
     pub(super) signals: Arc<Signals>,
     pub(super) span: Span,
 }
@@ -67,15 +71,49 @@ impl Replication {
 
 #[tonic::async_trait]
 impl Invoke for Replication {
-    async fn invoke(&mut self, stop: &CancellationToken) {
-        let begun = Instant::now();
-        let report = self.last.begin();
+    async fn invoke(&mut self, part: Part, stop: &CancellationToken) {
         let sides = self.sides(stop);
+        if part == Part::Pruning {
+            self.reports.clear_pruning();
+            let pruning = self
+                .pruners
+                .run(&sides, Unchanged::default(), &self.reports, stop);
+            pruning.await;
+            return;
+        }
+        let begun = Instant::now();
+        self.reports.clear();
+        let report = self.reports.begin_replication();
         tracing::info!("start replication");
         let ending = driver::run(&sides, &self.driver, &mut self.memory, &report, stop).await;
+        summarize(ending, &report.now(), begun.elapsed());
+        if !ending.is_cancelled {
+            let unchanged = self.memory.take_unchanged();
+            let pruning = self.pruners.run(&sides, unchanged, &self.reports, stop);
+            pruning.await;
+        }
         // Says goodbye to the other side.
         drop(sides);
-        summarize(ending, &report.now(), begun.elapsed());
+    }
+
+    async fn preview(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> (Option<preview::Replication>, Vec<preview::Pruning>) {
+        self.local = match &self.local {
+            Local::Sender(sender) => Local::Sender(sender.clone().that_changes_nothing()),
+            Local::Receiver(receiver) => Local::Receiver(receiver.clone().that_changes_nothing()),
+        };
+        let sides = self.sides(stop);
+        let replication = driver::preview(&sides, &self.driver).await;
+        let protection = self.driver.protection;
+        let moves_cursor =
+            |is_incremental| protection.of_step(is_incremental) != GuaranteeKind::Nothing;
+        let pruning = self
+            .pruners
+            .preview(&sides, &replication, moves_cursor)
+            .await;
+        (Some(preview::Replication::of(&replication)), pruning)
     }
 
     async fn settle(&mut self) {

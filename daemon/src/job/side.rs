@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tracing::{Instrument as _, Span};
+use zfs_safe::guid::Guid;
 use zrepl_proto::pdu::{
     DestroySnapshotsReq, DestroySnapshotsRes, ListFilesystemReq, ListFilesystemRes,
     ListFilesystemVersionsReq, ListFilesystemVersionsRes, ReceiveReq, ReceiveRes,
@@ -57,6 +58,10 @@ macro_rules! in_span {
                     }
                 };
                 waiting.instrument(self.span.clone()).await
+            }
+
+            async fn held(&self, filesystem: &str) -> Vec<Guid> {
+                self.endpoint.held(filesystem).instrument(self.span.clone()).await
             }
 
             async fn receive(

@@ -22,6 +22,18 @@ pub enum SignalError {
     /// The job does not wait for it: an invocation runs, or there are never any.
     #[error("already woken up")]
     AlreadyWokenUp,
+    /// It is not the job's business.
+    #[error("this job takes no snapshots")]
+    NoSnapshots,
+}
+
+/// How much of its work a job is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    All,
+    /// Destroy what no rule keeps, and nothing else.
+    Pruning,
 }
 
 /// Where a job's signals arrive. A job that never waits for any refuses all of them.
@@ -40,7 +52,7 @@ enum State {
     /// Waits for a wakeup.
     Idle,
     /// Has got it.
-    Woken,
+    Woken(Part),
     /// Can be reset.
     Running {
         reset: CancellationToken,
@@ -53,18 +65,29 @@ impl Signals {
     /// Begins an invocation; or, if that waits for the other side to come back, makes it try at once. zrepl 0.7.0 means to do the
     /// second as well, and refuses it.
     pub fn wakeup(&self) -> Result<(), SignalError> {
+        self.wake(Part::All)
+    }
+
+    /// Begins an invocation that only prunes.
+    pub fn prune(&self) -> Result<(), SignalError> {
+        self.wake(Part::Pruning)
+    }
+
+    fn wake(&self, part: Part) -> Result<(), SignalError> {
         let mut state = self.state();
         match &mut *state {
             State::Idle => {
-                *state = State::Woken;
+                *state = State::Woken(part);
                 self.woken.notify_one();
                 Ok(())
             }
-            State::Running { reconnecting, .. } if *reconnecting > 0 => {
+            State::Running { reconnecting, .. } if *reconnecting > 0 && part == Part::All => {
                 self.retry.notify_waiters();
                 Ok(())
             }
-            State::Deaf | State::Woken | State::Running { .. } => Err(SignalError::AlreadyWokenUp),
+            State::Deaf | State::Woken(_) | State::Running { .. } => {
+                Err(SignalError::AlreadyWokenUp)
+            }
         }
     }
 
@@ -80,23 +103,24 @@ impl Signals {
     }
 
     /// Waits for a wakeup. Cancelling it makes the job deaf again; a wakeup that came before that is not lost.
-    pub(crate) async fn woken(&self) {
+    pub(crate) async fn woken(&self) -> Part {
         let waiting = Waiting(self);
         {
             let mut state = self.state();
-            if !matches!(*state, State::Woken) {
+            if !matches!(*state, State::Woken(_)) {
                 *state = State::Idle;
             }
         }
-        loop {
+        let part = loop {
             let woken = self.woken.notified();
-            if matches!(*self.state(), State::Woken) {
-                break;
+            if let State::Woken(part) = *self.state() {
+                break part;
             }
             woken.await;
-        }
+        };
         *self.state() = State::Deaf;
         drop(waiting);
+        part
     }
 
     /// Begins an invocation that can be reset until what is returned is dropped.

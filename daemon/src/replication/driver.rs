@@ -9,6 +9,7 @@ mod execution;
 mod failure;
 mod memory;
 mod planning;
+mod preview;
 mod transfer;
 
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -33,7 +34,8 @@ use crate::config::value::integer::Concurrency;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::rpc::connectivity as rpc_connectivity;
 
-pub use self::memory::Memory;
+pub use self::memory::{Memory, Unchanged};
+pub use self::preview::{Preview, PreviewedSteps, preview};
 
 /// What logs call this part of the daemon.
 const SUBSYSTEM: &str = "repl";

@@ -2,13 +2,14 @@
 //! (`R` and `A` of the status), with two fields more that its clients do not look at. [`LiveReport`] is what the driver writes
 //! into, and what becomes a [`Report`] whenever somebody looks.
 
-mod go_time;
 mod live;
 
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::go_time;
 
 pub use live::LiveReport;
 pub(in crate::replication) use live::{LiveFilesystem, LiveStep, Working};

@@ -80,6 +80,15 @@ impl Version {
         self.createtxg
     }
 
+    /// The same snapshot in another pool.
+    #[must_use]
+    pub fn with_createtxg(&self, createtxg: Txg) -> Self {
+        Self {
+            createtxg,
+            ..self.clone()
+        }
+    }
+
     /// Unix time in seconds.
     pub fn created(&self) -> i64 {
         self.created

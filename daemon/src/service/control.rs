@@ -30,6 +30,10 @@ pub enum Signal {
     Wakeup,
     /// End what runs.
     Reset,
+    /// Take snapshots.
+    Snapshot,
+    /// Destroy the snapshots that no rule keeps.
+    Prune,
 }
 
 /// Why a signal was refused. The texts are those of zrepl 0.7.0.

@@ -33,6 +33,11 @@ pub(super) fn sender_on_zfs(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zrepl-daemon", "sending")
 }
 
+/// What snapshots of many filesystems cost, and their destruction.
+pub(super) fn snapshots_cost(bench: &Bench<'_>) -> Result<()> {
+    run(bench, "zrepl-daemon", "pruning")
+}
+
 /// Send, receive, update, cut, resume and compare by zfs-safe alone.
 pub(super) fn zfs_safe_demo(bench: &Bench<'_>) -> Result<()> {
     run(bench, "zfs-safe", "demo")

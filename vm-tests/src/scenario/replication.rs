@@ -1,13 +1,17 @@
 //! `zrepl daemon` on real pools: what is replicated, what is left behind, and what happens when something dies.
 
 mod bad_input;
+mod databases;
 mod kills;
+mod snapshots;
 mod state;
 mod table;
 mod takeover;
 
 pub(super) use bad_input::bad_input;
+pub(super) use databases::hooks_for_databases;
 pub(super) use kills::replication_survives_kills;
+pub(super) use snapshots::snapshots_and_pruning;
 pub(super) use table::{replication_between_releases, replication_table};
 pub(super) use takeover::takes_over_from_zrepl_0_7_0;
 
@@ -22,14 +26,10 @@ use crate::shipping::Loader;
 /// A guest with zrepl in it; `steps` gets its command line.
 fn in_guest_with_zrepl(
     bench: &Bench<'_>,
-    mut files: Vec<(String, Vec<u8>)>,
+    mut options: Options,
     steps: impl FnOnce(&Guest, &str) -> Result<()>,
 ) -> Result<()> {
-    files.push(daemon::tested_program()?);
-    let options = Options {
-        files,
-        ..Options::default()
-    };
+    options.files.push(daemon::tested_program()?);
     let loader = Loader::for_image(&bench.host.image(bench.version)?);
     let line = loader.command(daemon::PROGRAM).join(" ");
     bench.in_guest(&options, |guest| steps(guest, &line))

@@ -33,7 +33,7 @@ struct Busy {
 
 #[tonic::async_trait]
 impl Invoke for Busy {
-    async fn invoke(&mut self, stop: &CancellationToken) {
+    async fn invoke(&mut self, _: Part, stop: &CancellationToken) {
         self.diary.add("begun");
         tokio::select! {
             () = sleep(self.takes) => self.diary.add("done"),
@@ -42,6 +42,13 @@ impl Invoke for Busy {
                 self.diary.add("cut");
             }
         }
+    }
+
+    async fn preview(
+        &mut self,
+        _: &CancellationToken,
+    ) -> (Option<preview::Replication>, Vec<preview::Pruning>) {
+        (None, Vec::new())
     }
 
     async fn settle(&mut self) {
@@ -68,6 +75,7 @@ fn start(interval: Option<Duration>, takes: Duration) -> Running {
             takes,
             ends_within: Duration::from_secs(1),
         }),
+        snapping: None,
     };
     let task = tokio::spawn(active.run(stop.clone()));
     Running {

@@ -207,6 +207,9 @@ impl<'a> Execution<'a> {
         };
         let this = &mut self.filesystems[position];
         let filesystem = &this.pair.filesystem;
+        if let Some(listed) = planning.unchanged {
+            self.memory.keep_unchanged(filesystem, listed);
+        }
         log_plan(filesystem, &planned);
         self.uncompleted.remove(filesystem);
         self.memory.change(filesystem, |it| {

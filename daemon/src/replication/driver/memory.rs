@@ -1,9 +1,11 @@
 //! What a job knows of its filesystems from one run to the next: tokens that were of no use, and snapshots that have arrived
-//! without the sender knowing. It forgets filesystems that the sender does not have any more.
+//! without the sender knowing. It forgets filesystems that the sender does not have any more. And what the last attempt has listed
+//! of filesystems to which it then did nothing, for whoever needs the same lists.
 
 use std::collections::{HashMap, HashSet};
 
 use zfs_safe::name::DatasetPath;
+use zrepl_proto::pdu::FilesystemVersion;
 
 use crate::replication::attempt::TokenProgress;
 use crate::replication::resume::RefusedToken;
@@ -11,7 +13,13 @@ use crate::replication::step::Step;
 
 /// What a job knows from one run to the next.
 #[derive(Debug, Default)]
-pub struct Memory(HashMap<DatasetPath, Remembered>);
+pub struct Memory {
+    filesystems: HashMap<DatasetPath, Remembered>,
+    unchanged: Unchanged,
+}
+
+/// What both sides have listed of filesystems to which nothing has been done since: sender's versions, receiver's versions.
+pub type Unchanged = HashMap<DatasetPath, (Vec<FilesystemVersion>, Vec<FilesystemVersion>)>;
 
 /// What is known of one filesystem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +35,10 @@ pub(super) struct Remembered {
 impl Memory {
     /// What is known of a filesystem.
     pub(super) fn of(&self, filesystem: &DatasetPath) -> Remembered {
-        self.0.get(filesystem).cloned().unwrap_or_default()
+        self.filesystems
+            .get(filesystem)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Changes what is known of a filesystem.
@@ -36,24 +47,40 @@ impl Memory {
         filesystem: &DatasetPath,
         change: impl FnOnce(&mut Remembered),
     ) {
-        let mut remembered = self.0.remove(filesystem).unwrap_or_default();
+        let mut remembered = self.filesystems.remove(filesystem).unwrap_or_default();
         change(&mut remembered);
         if remembered != Remembered::default() {
-            self.0.insert(filesystem.clone(), remembered);
+            self.filesystems.insert(filesystem.clone(), remembered);
         }
+    }
+
+    /// A filesystem of this attempt is as these lists say, and stays so.
+    pub(super) fn keep_unchanged(
+        &mut self,
+        filesystem: &DatasetPath,
+        listed: (Vec<FilesystemVersion>, Vec<FilesystemVersion>),
+    ) {
+        self.unchanged.insert(filesystem.clone(), listed);
+    }
+
+    /// What the last attempt has listed of filesystems to which it then did nothing. To be used soon: nobody knows what others do.
+    pub fn take_unchanged(&mut self) -> Unchanged {
+        std::mem::take(&mut self.unchanged)
     }
 
     /// Whether nothing is known that is worth it.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.filesystems.is_empty()
     }
 
-    /// Forgets all but these.
+    /// An attempt begins: forgets all but these filesystems.
     pub(super) fn retain<'a>(&mut self, filesystems: impl Iterator<Item = &'a DatasetPath>) {
-        if !self.0.is_empty() {
+        self.unchanged.clear();
+        if !self.filesystems.is_empty() {
             let there: HashSet<_> = filesystems.collect();
-            self.0.retain(|filesystem, _| there.contains(filesystem));
+            self.filesystems
+                .retain(|filesystem, _| there.contains(filesystem));
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Planner {
     policy: Policy,
     protection: Protection,
     estimates: Arc<Semaphore>,
+    /// Nobody hears of what has arrived in an earlier run.
+    is_silent: bool,
 }
 
 /// What became of planning a filesystem.
@@ -40,6 +42,8 @@ pub(super) struct Planning {
     pub(super) outcome: Result<Planned, Failure>,
     /// Does the receiver have a snapshot of it, as far as is known?
     pub(super) is_on_receiver: bool,
+    /// What both sides have listed, if nothing is to be done.
+    pub(super) unchanged: Option<(Vec<FilesystemVersion>, Vec<FilesystemVersion>)>,
 }
 
 /// The steps of a filesystem, and what was found out on the way.
@@ -72,6 +76,15 @@ impl Planner {
             policy: settings.policy,
             protection: settings.protection,
             estimates: Arc::new(Semaphore::new(estimates)),
+            is_silent: false,
+        }
+    }
+
+    /// One that only wants to know.
+    pub(super) fn that_tells_nobody(sides: Sides, settings: &Settings) -> Self {
+        Self {
+            is_silent: true,
+            ..Self::new(sides, settings)
         }
     }
 
@@ -97,11 +110,14 @@ impl Planner {
         );
         let is_on_receiver = receiver.as_ref().is_ok_and(|it| has_snapshots(it));
         let cannot = |side| move |error| Failure::asking(side, "list its versions", &error);
+        let is_listed = pair.needs_sender_versions() && pair.needs_receiver_versions();
+        let mut listed = None;
         let outcome = match (
             sender.map_err(cannot(Side::Sender)),
             receiver.map_err(cannot(Side::Receiver)),
         ) {
             (Ok(sender), Ok(receiver)) => {
+                listed = is_listed.then(|| (sender.clone(), receiver.clone()));
                 let facts = Facts {
                     pair,
                     sender,
@@ -113,7 +129,9 @@ impl Planner {
             }
             (Err(failure), _) | (_, Err(failure)) => Err(failure),
         };
+        let has_steps = |planned: &Planned| !planned.steps.is_empty();
         Planning {
+            unchanged: listed.filter(|_| !outcome.as_ref().map_or(true, has_steps)),
             outcome,
             is_on_receiver,
         }
@@ -151,7 +169,7 @@ impl Planner {
         let planned = result.map_err(|stopped| stopped.failure)?;
         let arrived = arrived.filter(|it| planned.is_based_on(it)).cloned();
         let arrived = arrived.or_else(|| planned.unconfirmed(&confirmed));
-        if let Some(arrived) = arrived.filter(|_| self.moves_cursors()) {
+        if let Some(arrived) = arrived.filter(|_| self.moves_cursors() && !self.is_silent) {
             self.catch_up(&filesystem, &arrived).await?;
         }
         Ok(planned)

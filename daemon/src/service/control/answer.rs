@@ -59,6 +59,8 @@ fn signal(request: &Request, daemon: &dyn Controlled) -> Answer {
     let signal = match request.op.as_str() {
         "wakeup" => Signal::Wakeup,
         "reset" => Signal::Reset,
+        "snapshot" => Signal::Snapshot,
+        "prune" => Signal::Prune,
         other => return failed(format!("operation {} is invalid", quoted(other))),
     };
     match daemon.signal(&request.name, signal) {

@@ -3,6 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod years;
+
 fn spec(text: &str) -> CronSpec {
     text.parse()
         .unwrap_or_else(|error| panic!("{text:?}: {error}"))

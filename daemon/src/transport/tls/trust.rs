@@ -109,7 +109,7 @@ impl Trust {
     }
 
     /// Checks that whoever shows the certificate has its key.
-    pub(super) fn check_signature(
+    pub(crate) fn check_signature(
         &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
@@ -122,8 +122,14 @@ impl Trust {
     }
 
     /// The signatures that can be checked.
-    pub(super) fn schemes(&self) -> Vec<rustls::SignatureScheme> {
+    pub(crate) fn schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+
+    /// The same, for rustls' own checks.
+    #[cfg(feature = "hook-postgres")]
+    pub(crate) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
     }
 }
 

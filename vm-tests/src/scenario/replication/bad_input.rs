@@ -10,6 +10,7 @@ use super::in_guest_with_zrepl;
 use super::state::{self, Tree};
 use crate::daemon::{Daemon, Woken};
 use crate::guest::Guest;
+use crate::machine::Options;
 use crate::scenario::Bench;
 use crate::status::Run;
 
@@ -90,7 +91,11 @@ const SLOW: [&str; 3] = ["gone", "renamed", "exported"];
 
 pub(crate) fn bad_input(bench: &Bench<'_>) -> Result<()> {
     let files = vec![("secret.key".to_owned(), vec![7; 32])];
-    in_guest_with_zrepl(bench, files, |guest, program| {
+    let options = Options {
+        files,
+        ..Options::default()
+    };
+    in_guest_with_zrepl(bench, options, |guest, program| {
         prepare(guest)?;
         let daemon = Daemon::new(guest, program, "host", &jobs())?;
         daemon.start()?;

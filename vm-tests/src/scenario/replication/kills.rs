@@ -10,6 +10,7 @@ use super::in_guest_with_zrepl;
 use super::state::{self, Tree};
 use crate::daemon::{Daemon, Woken};
 use crate::guest::Guest;
+use crate::machine::Options;
 use crate::scenario::Bench;
 
 /// How many kills there are for each daemon and each round.
@@ -29,7 +30,7 @@ const VICTIMS: [&str; 2] = ["sender", "receiver"];
 const REFERENCE: &str = "reference";
 
 pub(crate) fn replication_survives_kills(bench: &Bench<'_>) -> Result<()> {
-    in_guest_with_zrepl(bench, Vec::new(), |guest, program| {
+    in_guest_with_zrepl(bench, Options::default(), |guest, program| {
         let trees: Vec<String> = VICTIMS
             .iter()
             .flat_map(|victim| (0..POINTS).map(move |point| format!("{victim}{point}")))

@@ -93,7 +93,7 @@ impl Tree {
 }
 
 /// How long the marks may stay that nobody needs any more. A daemon lets them gather for a second before it removes them.
-const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Checks again and again until all is well, as long as marks that are to go may take.
 pub(super) fn settles(check: impl Fn() -> Result<()>) -> Result<()> {

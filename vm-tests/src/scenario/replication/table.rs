@@ -41,7 +41,11 @@ pub(crate) fn replication_table(bench: &Bench<'_>) -> Result<()> {
     let mut files = vec![("secret.key".to_owned(), vec![7; 32])];
     files.extend(certificates::of_host("active")?);
     files.extend(certificates::of_host("passive")?);
-    in_guest_with_zrepl(bench, files, |guest, program| {
+    let options = Options {
+        files,
+        ..Options::default()
+    };
+    in_guest_with_zrepl(bench, options, |guest, program| {
         let ways: Vec<Way> = Way::all();
         prepare(guest, "tank", ways.iter().map(|way| way.name.as_str()))?;
         guest

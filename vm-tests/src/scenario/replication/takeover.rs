@@ -10,6 +10,7 @@ use super::in_guest_with_zrepl;
 use super::state::{self, Tree};
 use crate::daemon::Daemon;
 use crate::guest::Guest;
+use crate::machine::Options;
 use crate::scenario::Bench;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -105,7 +106,7 @@ zfs snapshot -r tank/t@3
 ";
 
 pub(crate) fn takes_over_from_zrepl_0_7_0(bench: &Bench<'_>) -> Result<()> {
-    in_guest_with_zrepl(bench, Vec::new(), |guest, program| {
+    in_guest_with_zrepl(bench, Options::default(), |guest, program| {
         guest.script(POOLS)?.ok()?;
         let was_interrupted = read(guest)?.1.dataset("interrupted")?.has_resume_token;
         ensure!(was_interrupted, "the receive was not interrupted");

@@ -473,9 +473,27 @@ async fn snapshots_are_destroyed_each_with_its_result() {
         "cannot destroy snapshot p/a@4: permission denied; run as root or delegate the permission (zfs allow)",
     ];
     assert_eq!(errors, expected);
-    assert_eq!(bed.zfs.calls(), ["destroy p/a@3 p/a@2 p/a@gone p/a@4"]);
+    // What is there is looked up first.
+    let calls = bed.zfs.calls();
+    assert_eq!(
+        calls.last().expect("some"),
+        "destroy p/a@3 p/a@2 p/a@gone p/a@4"
+    );
+    assert_eq!(calls.len(), 3, "{calls:?}");
     let left = ["@1", "#1", "@2 mine", "@4"];
     assert_eq!(bed.zfs.contents("p/a"), left);
+    // Destroyed and taken again since it was listed.
+    let mut request = named(&["p/a@1"]);
+    request.snapshots[0].guid ^= 1;
+    let answer = bed.sender.destroy_snapshots(request).await;
+    let error = &answer.expect("answers").results[0].error;
+    assert!(error.contains("taken again meanwhile"), "{error}");
+    assert!(
+        bed.zfs
+            .calls()
+            .iter()
+            .all(|call| !call.starts_with("destroy"))
+    );
     let request = named(&["p/a@1", "p/a#1"]);
     let answer = bed.sender.destroy_snapshots(request).await;
     let expected = "version \"1\" is not a snapshot".to_owned();

@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::*;
-use crate::job::signals::Signals;
+use crate::job::signals::{SignalError, Signals};
 use crate::service::control::{Refused, Signal};
 use crate::status::{Global, Status};
 
@@ -39,6 +39,8 @@ impl Controlled for Daemon {
         match signal {
             Signal::Wakeup => signals.wakeup()?,
             Signal::Reset => signals.reset()?,
+            Signal::Snapshot => return Err(SignalError::NoSnapshots.into()),
+            Signal::Prune => signals.prune()?,
         }
         Ok(())
     }

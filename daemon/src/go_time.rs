@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 const ZERO: &str = "0001-01-01T00:00:00Z";
 
 #[expect(clippy::ref_option, reason = "serde calls it like this")]
-pub(super) fn serialize<S: Serializer>(
+pub(crate) fn serialize<S: Serializer>(
     time: &Option<Timestamp>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -16,7 +16,7 @@ pub(super) fn serialize<S: Serializer>(
     }
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Timestamp>, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -27,17 +27,17 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
 }
 
 /// For a time that is always there.
-pub(super) mod always {
+pub(crate) mod always {
     use super::{Deserialize, Deserializer, Serializer, Timestamp};
 
-    pub(in super::super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         time: &Timestamp,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(time)
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Timestamp, D::Error> {
         let text = String::deserialize(deserializer)?;

@@ -1,0 +1,193 @@
+//! A global read lock in MySQL or MariaDB during the snapshot: `FLUSH TABLES WITH READ LOCK` before, `UNLOCK TABLES` after.
+//!
+//! The lock belongs to the connection that took it, so one connection is kept from one edge to the other, and losing it is an
+//! error of the post edge: tables may have been written while the snapshot was taken. zrepl 0.7.0 unlocks through a pool, where a
+//! fresh connection succeeds in unlocking nothing. However a connection is given up, it is closed at once, and the lock goes with
+//! it.
+
+mod address;
+
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::patience::{GivenUp, Patience};
+use crate::config::snapshotting::MysqlHook;
+use address::Address;
+pub use address::AddressError;
+
+/// A server.
+#[derive(Debug)]
+pub(super) struct LockTables {
+    address: Address,
+    timeout: Duration,
+}
+
+/// Why the lock could not be taken, or was not held until the end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockError {
+    /// The server cannot be reached, or refuses the login.
+    #[error("cannot connect to {server}")]
+    Connect {
+        /// As configured, without secrets.
+        server: String,
+        /// Why not.
+        source: Cause,
+    },
+    /// It took too long, or the job is being stopped.
+    #[error(
+        "{reason}: the connection to {server} was closed, which gives up the lock; a statement that runs for long makes the lock wait"
+    )]
+    GivenUp {
+        /// As configured, without secrets.
+        server: String,
+        /// Why.
+        reason: GivenUp,
+    },
+    /// The lock is gone.
+    #[error(
+        "the connection to {server} that held the lock was lost: tables may have been written during the snapshot"
+    )]
+    Lost {
+        /// As configured, without secrets.
+        server: String,
+        /// How.
+        source: Cause,
+    },
+    /// The user may not.
+    #[error("the user may not lock all tables on {server}: GRANT RELOAD ON *.* to it")]
+    NotAllowed {
+        /// As configured, without secrets.
+        server: String,
+        /// What the server says.
+        source: Cause,
+    },
+    /// The statement failed.
+    #[error("{server} refuses")]
+    Statement {
+        /// As configured, without secrets.
+        server: String,
+        /// What the server says.
+        source: Cause,
+    },
+}
+
+/// What the driver or the server says. The driver's own errors repeat the text of their causes, so it is the innermost of them.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn cause(error: mysql_async::Error) -> Cause {
+    use mysql_async::{Error, IoError};
+
+    match error {
+        Error::Driver(error) => error.into(),
+        Error::Io(IoError::Io(error)) => error.into(),
+        Error::Other(error) => error,
+        Error::Server(error) => error.into(),
+        Error::Url(error) => error.into(),
+    }
+}
+
+pub(super) const LOCK: &str = "FLUSH TABLES WITH READ LOCK";
+pub(super) const UNLOCK: &str = "UNLOCK TABLES";
+
+/// How long the end of a connection that has done its work may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A connection that holds the lock, or waits for it. Dropping it closes it, in a task of the driver's that waits for no answer: the
+/// server then notices within a second that nobody wants the lock any more.
+#[derive(Debug)]
+pub(super) struct Lock(Conn);
+
+impl LockTables {
+    pub(super) fn new(config: &MysqlHook) -> Result<Self, AddressError> {
+        Ok(Self {
+            address: Address::new(&config.dsn)?,
+            timeout: config.timeout.duration(),
+        })
+    }
+
+    /// Takes the lock.
+    pub(super) async fn before(&self, patience: Patience<'_>) -> Result<Lock, LockError> {
+        match patience.within(self.lock()).await {
+            Ok(result) => result,
+            Err(reason) => Err(self.given_up(reason)),
+        }
+    }
+
+    /// Gives the lock back.
+    pub(super) async fn after(&self, lock: Lock, patience: Patience<'_>) -> Result<(), LockError> {
+        let mut lock = lock;
+        match patience.within(lock.execute(UNLOCK)).await {
+            Ok(Ok(())) => {
+                lock.farewell().await;
+                Ok(())
+            }
+            Ok(Err(error)) if error.is_fatal() => Err(LockError::Lost {
+                server: self.server(),
+                source: cause(error),
+            }),
+            Ok(Err(error)) => Err(self.refused(error)),
+            Err(reason) => Err(self.given_up(reason)),
+        }
+    }
+
+    async fn lock(&self) -> Result<Lock, LockError> {
+        let connection = Conn::new(self.address.options());
+        let connection = connection.await.map_err(|error| LockError::Connect {
+            server: self.server(),
+            source: cause(error),
+        })?;
+        let mut lock = Lock(connection);
+        // Lest the server goes on waiting for the lock after we have given up, and writers behind it.
+        let seconds = self.timeout.as_secs().saturating_add(1).min(31_536_000);
+        let limit = format!("SET SESSION lock_wait_timeout = {seconds}");
+        for statement in [limit.as_str(), LOCK] {
+            lock.execute(statement)
+                .await
+                .map_err(|error| self.refused(error))?;
+        }
+        Ok(lock)
+    }
+
+    fn refused(&self, error: mysql_async::Error) -> LockError {
+        // ER_SPECIFIC_ACCESS_DENIED_ERROR.
+        const NO_PRIVILEGE: u16 = 1227;
+        let server = self.server();
+        let no_privilege = matches!(
+            &error,
+            mysql_async::Error::Server(error) if error.code == NO_PRIVILEGE
+        );
+        let source = cause(error);
+        if no_privilege {
+            LockError::NotAllowed { server, source }
+        } else {
+            LockError::Statement { server, source }
+        }
+    }
+
+    fn given_up(&self, reason: GivenUp) -> LockError {
+        LockError::GivenUp {
+            server: self.server(),
+            reason,
+        }
+    }
+
+    fn server(&self) -> String {
+        self.address.to_string()
+    }
+}
+
+impl Lock {
+    async fn execute(&mut self, statement: &str) -> mysql_async::Result<()> {
+        tracing::debug!("do {statement}");
+        self.0.query_drop(statement).await
+    }
+
+    /// Takes leave of the server, which would log a lost connection otherwise.
+    async fn farewell(self) {
+        tokio::time::timeout(FAREWELL, self.0.disconnect())
+            .await
+            .ok();
+    }
+}
