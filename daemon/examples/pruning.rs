@@ -1,14 +1,18 @@
 //! A snap job over real ZFS: what it costs to take snapshots of many filesystems, and to destroy many. It makes and destroys a pool, so
 //! it runs only where the guest harness puts it; `cargo vm test snapshots_cost` runs it.
 
+use std::collections::BTreeSet;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use zfs_safe::Outcome;
 use zfs_safe::counters::Counts;
-use zfs_safe::name::DatasetPath;
+use zfs_safe::name::{DatasetPath, SnapshotName};
+use zfs_safe::version::Txg;
+use zfs_safe::zfs::{VersionQuery, Zfs};
 use zrepl_daemon::config;
 use zrepl_daemon::endpoint::local_zfs::LocalZfs;
 use zrepl_daemon::job::{Environment, Handle, build};
@@ -49,19 +53,21 @@ fn main() -> ExitCode {
         for part in 0..8 {
             let zfs = &zfs;
             scope.spawn(move || {
-                for number in (part..FILESYSTEMS).step_by(8) {
-                    let path = DatasetPath::new(format!("tank/many/f{number}")).expect("valid");
+                for path in paths().skip(part).step_by(8) {
                     zfs.create_filesystem(&path, &[]).expect("created");
                 }
             });
         }
     });
     // All but the last, which the job takes.
-    sh(&format!(
-        "for i in $(seq {}); do zfs snapshot -r tank/many@old_$i; done; zfs destroy tank/many@%",
-        SNAPSHOTS - 1
-    ));
-
+    for number in 1..SNAPSHOTS {
+        let of_all: Vec<_> = paths().map(|path| snapshot(&path, number)).collect();
+        let outcomes = zfs.snapshot(&of_all, &[]);
+        assert!(
+            outcomes.iter().all(|it| matches!(it, Outcome::Done)),
+            "{outcomes:?}"
+        );
+    }
     println!("prepared after {:.1} s", begun.elapsed().as_secs_f32());
     let shared = LocalZfs::new(Arc::clone(&zfs)).expect("version is told");
     let cost = invoke(&shared, "{type: regex, regex: '.*'}", |handle| {
@@ -72,15 +78,9 @@ fn main() -> ExitCode {
         cost.ioctls, cost.txg_waits
     );
     assert_eq!((cost.txg_waits, cost.processes), (1, 0));
-    let instants = sh(
-        "zfs list -Hp -t snapshot -o name,createtxg -r tank/many | grep @new_ | sed 's/.*@//' | sort | uniq -c",
-    );
-    assert_eq!(instants.lines().count(), 1, "{instants}");
-    assert_eq!(
-        instants.split_whitespace().next(),
-        Some(&*FILESYSTEMS.to_string())
-    );
-    assert_eq!(snapshots(), FILESYSTEMS * SNAPSHOTS);
+    let (count, instants) = listed(&*zfs);
+    assert_eq!(count, FILESYSTEMS * SNAPSHOTS);
+    assert_eq!(instants.len(), SNAPSHOTS, "not one createtxg for all");
 
     let rule = format!("{{type: last_n, count: {KEPT}}}");
     let cost = invoke(&shared, &rule, |handle| {
@@ -93,7 +93,8 @@ fn main() -> ExitCode {
     );
     assert!(cost.txg_waits <= MOST_CALLS, "{cost:?}");
     assert_eq!(cost.processes, 0);
-    assert_eq!(snapshots(), FILESYSTEMS * KEPT);
+    let (count, instants) = listed(&*zfs);
+    assert_eq!((count, instants.len()), (FILESYSTEMS * KEPT, KEPT));
 
     let cost = invoke(&shared, &rule, |handle| {
         handle.signals().wakeup().expect("it waits");
@@ -108,10 +109,22 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn snapshots() -> usize {
-    sh("zfs list -H -o name -t snapshot -r tank/many")
-        .lines()
-        .count()
+fn paths() -> impl Iterator<Item = DatasetPath> {
+    (0..FILESYSTEMS).map(|number| DatasetPath::new(format!("tank/many/f{number}")).expect("valid"))
+}
+
+fn snapshot(path: &DatasetPath, number: usize) -> SnapshotName {
+    SnapshotName::new(format!("{path}@old_{number}")).expect("valid")
+}
+
+/// How many snapshots there are, and when they were taken.
+fn listed(zfs: &dyn Zfs) -> (usize, BTreeSet<Txg>) {
+    let all = paths().flat_map(|path| {
+        zfs.versions(&path, &VersionQuery::SNAPSHOTS)
+            .expect("lists")
+    });
+    let all: Vec<_> = all.map(|it| it.createtxg).collect();
+    (all.len(), all.into_iter().collect())
 }
 
 /// What it costs until a job with this rule has pruned.

@@ -92,8 +92,9 @@ impl VersionMemory {
         Some(Evidence(texts.into()))
     }
 
-    /// Snapshots and bookmarks of a dataset, in [history order](FilesystemVersion::history_order), without holds. `now` is
-    /// the time before the call.
+    /// Snapshots and bookmarks of a dataset, in [history order](FilesystemVersion::history_order). `now` is the time before the
+    /// call. How many holds there are on snapshots is told if this call has listed them; it changes without a trace, so it is not
+    /// remembered.
     pub fn versions(
         &self,
         dataset: &DatasetPath,
@@ -117,14 +118,15 @@ impl VersionMemory {
         Ok(joined(bookmarks, &snapshots))
     }
 
-    /// Snapshots of a dataset, oldest first. `now` is the time before the call.
+    /// Snapshots of a dataset, oldest first. `now` is the time before the call. Their holds are counted as in
+    /// [`versions`](Self::versions).
     pub fn snapshots(
         &self,
         dataset: &DatasetPath,
         now: SystemTime,
     ) -> Result<Arc<[FilesystemVersion]>> {
         if self.evidence.is_empty() {
-            return Ok(self.zfs.versions(dataset, &VersionQuery::SNAPSHOTS)?.into());
+            return self.list(dataset);
         }
         let properties = self
             .zfs
@@ -138,8 +140,14 @@ impl VersionMemory {
         };
         match evidence {
             Some(evidence) => self.snapshots_by(dataset, evidence, now),
-            None => Ok(self.zfs.versions(dataset, &VersionQuery::SNAPSHOTS)?.into()),
+            None => self.list(dataset),
         }
+    }
+
+    /// The kernel tells how many holds there are with everything else, so that costs nothing.
+    fn list(&self, dataset: &DatasetPath) -> Result<Arc<[FilesystemVersion]>> {
+        let query = VersionQuery::SNAPSHOTS.with_userrefs();
+        Ok(self.zfs.versions(dataset, &query)?.into())
     }
 
     /// The same, by evidence that was read a moment ago and is not read again. Snapshots that have come or gone since then may
@@ -157,14 +165,14 @@ impl VersionMemory {
             return Ok(Arc::clone(&known.snapshots));
         }
         // Evidence is read before the snapshots are listed: a change in between makes the next reading another one.
-        let snapshots: Arc<[_]> = self.zfs.versions(dataset, &VersionQuery::SNAPSHOTS)?.into();
+        let snapshots = self.list(dataset)?;
         let mut datasets = lock(&self.datasets);
         if evidence.is_settled(now) {
             datasets.insert(
                 dataset.clone(),
                 Remembered {
                     evidence,
-                    snapshots: Arc::clone(&snapshots),
+                    snapshots: snapshots.iter().map(without_holds).collect(),
                 },
             );
         } else {
@@ -194,6 +202,13 @@ impl Evidence {
         changed
             .parse::<u64>()
             .is_ok_and(|changed| changed.saturating_add(SETTLED_AFTER) <= now)
+    }
+}
+
+fn without_holds(version: &FilesystemVersion) -> FilesystemVersion {
+    FilesystemVersion {
+        userrefs: None,
+        ..version.clone()
     }
 }
 

@@ -11,7 +11,7 @@ use zfs_safe::group_commit::GroupCommit;
 use zfs_safe::guid::Guid;
 use zfs_safe::name::{DatasetPath, PoolName, VersionName};
 use zfs_safe::version::FilesystemVersion;
-use zfs_safe::version_memory::VersionMemory;
+use zfs_safe::version_memory::{Evidence, VersionMemory};
 use zfs_safe::zfs::Zfs;
 use zfs_safe::{Outcome, ZfsError};
 
@@ -70,12 +70,40 @@ impl LocalZfs {
 
     /// Snapshots and bookmarks of a dataset, in history order, through the memory. Blocks.
     pub fn versions(&self, dataset: &DatasetPath) -> zfs_safe::Result<Vec<FilesystemVersion>> {
-        self.0.versions.versions(dataset, SystemTime::now())
+        self.0.marks.listing(self.zfs(), dataset, || {
+            self.0.versions.versions(dataset, SystemTime::now())
+        })
+    }
+
+    /// The same, by evidence that was read a moment ago. Blocks.
+    pub fn versions_by(
+        &self,
+        dataset: &DatasetPath,
+        evidence: Evidence,
+    ) -> zfs_safe::Result<Vec<FilesystemVersion>> {
+        self.0.marks.listing(self.zfs(), dataset, || {
+            let memory = self.memory();
+            memory.versions_by(dataset, evidence, SystemTime::now())
+        })
     }
 
     /// Snapshots of a dataset, oldest first, through the memory. Blocks.
     pub fn snapshots(&self, dataset: &DatasetPath) -> zfs_safe::Result<Arc<[FilesystemVersion]>> {
-        self.0.versions.snapshots(dataset, SystemTime::now())
+        self.0.marks.listing(self.zfs(), dataset, || {
+            self.0.versions.snapshots(dataset, SystemTime::now())
+        })
+    }
+
+    /// The same, by evidence that was read a moment ago. Blocks.
+    pub fn snapshots_by(
+        &self,
+        dataset: &DatasetPath,
+        evidence: Evidence,
+    ) -> zfs_safe::Result<Arc<[FilesystemVersion]>> {
+        self.0.marks.listing(self.zfs(), dataset, || {
+            let memory = self.memory();
+            memory.snapshots_by(dataset, evidence, SystemTime::now())
+        })
     }
 
     /// What is marked on a dataset whose versions are these. Blocks, the first time for a dataset.

@@ -12,7 +12,7 @@ mod running;
 mod target;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -141,10 +141,7 @@ impl Endpoint for Receiver {
         let evidence = self.listing.take(&dataset, Instant::now());
         let listed = self.zfs.run(move |zfs| {
             let snapshots = match evidence {
-                Some(evidence) => {
-                    let now = SystemTime::now();
-                    zfs.memory().snapshots_by(&dataset, evidence, now)?
-                }
+                Some(evidence) => zfs.snapshots_by(&dataset, evidence)?,
                 None => zfs.snapshots(&dataset)?,
             };
             if is_idle && let Err(error) = reconcile(zfs, &dataset, &job) {

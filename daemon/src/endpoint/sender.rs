@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use zfs_safe::ZfsError;
 use zfs_safe::guid::Guid;
@@ -271,10 +271,7 @@ impl Job {
     ) -> Result<ListFilesystemVersionsRes, SenderError> {
         let dataset = self.dataset(filesystem)?;
         let versions = match self.listing.take(&dataset, Instant::now()) {
-            Some(evidence) => {
-                let memory = zfs.memory();
-                memory.versions_by(&dataset, evidence, SystemTime::now())?
-            }
+            Some(evidence) => zfs.versions_by(&dataset, evidence)?,
             None => zfs.versions(&dataset)?,
         };
         let gone = self.remove_stale_marks(zfs, &dataset, &versions);

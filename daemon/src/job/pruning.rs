@@ -119,6 +119,10 @@ impl Invoke for LocalPruning {
     async fn invoke(&mut self, _: Part, stop: &CancellationToken) {
         self.reports.clear();
         let report = self.reports.begin_pruning(Side::Local);
+        if self.pruner.keeps_everything() {
+            report.nothing_to_do();
+            return;
+        }
         tracing::info!("start pruning");
         let side = side::Side::new(Arc::new(self.filesystems.clone()), self.span.clone());
         let side: Arc<dyn Endpoint> = Arc::new(side);

@@ -38,6 +38,29 @@ pub struct MarkMemory {
 }
 
 impl MarkMemory {
+    /// Lists the versions of a dataset. If it is not known what is held there, and the listing says of which snapshots to ask, they
+    /// need not be listed again to find out.
+    pub fn listing<V: AsRef<[FilesystemVersion]>>(
+        &self,
+        zfs: &dyn Zfs,
+        dataset: &DatasetPath,
+        list: impl FnOnce() -> zfs_safe::Result<V>,
+    ) -> zfs_safe::Result<V> {
+        if lock(&self.datasets).contains_key(dataset) {
+            return list();
+        }
+        let before = self.changes.load(Ordering::SeqCst);
+        let versions = list()?;
+        let snapshots = versions.as_ref().iter().filter(|it| it.is_snapshot());
+        if snapshots.clone().all(|it| it.userrefs.is_some()) {
+            // Whoever needs to know asks again, and hears of the error.
+            if let Ok(holds) = read(zfs, snapshots) {
+                self.insert(dataset, holds, before);
+            }
+        }
+        Ok(versions)
+    }
+
     /// What is marked on a dataset whose versions are these.
     pub fn inventory(
         &self,
@@ -51,11 +74,16 @@ impl MarkMemory {
         let before = self.changes.load(Ordering::SeqCst);
         let holds = load(zfs, dataset)?;
         let inventory = inventory(versions, &holds);
+        self.insert(dataset, holds, before);
+        Ok(inventory)
+    }
+
+    /// Remembers what was read, if nothing has changed since `before`.
+    fn insert(&self, dataset: &DatasetPath, holds: Holds, before: u64) {
         let mut datasets = lock(&self.datasets);
         if self.changes.load(Ordering::SeqCst) == before {
             datasets.insert(dataset.clone(), holds);
         }
-        Ok(inventory)
     }
 
     /// What is held on a dataset, without its bookmarks. Asks ZFS for nothing that it has told before.
@@ -232,8 +260,17 @@ fn inventory(versions: &[FilesystemVersion], holds: &Holds) -> Inventory {
 }
 
 fn load(zfs: &dyn Zfs, dataset: &DatasetPath) -> zfs_safe::Result<Holds> {
+    let snapshots = zfs.versions(dataset, &VersionQuery::SNAPSHOTS.with_userrefs())?;
+    read(zfs, &snapshots)
+}
+
+/// Reads the holds of snapshots that have some.
+fn read<'a>(
+    zfs: &dyn Zfs,
+    versions: impl IntoIterator<Item = &'a FilesystemVersion>,
+) -> zfs_safe::Result<Holds> {
     let mut found = Holds::new();
-    for version in zfs.versions(dataset, &VersionQuery::SNAPSHOTS.with_userrefs())? {
+    for version in versions {
         let VersionName::Snapshot(snapshot) = version.name.clone() else {
             continue;
         };
@@ -253,7 +290,7 @@ fn load(zfs: &dyn Zfs, dataset: &DatasetPath) -> zfs_safe::Result<Holds> {
         if !tags.is_empty() {
             let version = Some(FilesystemVersion {
                 userrefs: None,
-                ..version
+                ..version.clone()
             });
             found.insert(snapshot, Held { version, tags });
         }

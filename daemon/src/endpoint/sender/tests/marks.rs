@@ -7,6 +7,42 @@ const INCREMENTAL: GuaranteeKind = GuaranteeKind::IncrementalReplication;
 const NOTHING: GuaranteeKind = GuaranteeKind::Nothing;
 
 #[tokio::test]
+async fn the_listing_of_versions_tells_what_is_held() {
+    let bed = Bed::new(&["p/a@1", "p/a@2", "p/a@3"]);
+    bed.zfs.hold_by_hand("p/a@1", "mine");
+    bed.zfs.hold_by_hand("p/a@2", "zrepl_STEP_J_other");
+    bed.versions("p/a").await.expect("lists");
+    let listed = |calls: &[String]| {
+        let snapshots = calls
+            .iter()
+            .filter(|it| it.contains("snapshots") && it.contains("versions"));
+        snapshots.count()
+    };
+    let calls = bed.zfs.calls();
+    assert_eq!(listed(&calls), 1, "{calls:?}");
+    let asked: Vec<_> = calls.iter().filter(|it| it.starts_with("holds")).collect();
+    assert_eq!(asked, ["holds p/a@1", "holds p/a@2"]);
+    assert_eq!(
+        bed.sender.held("p/a").await,
+        [Guid::new(bed.version("p/a@2").guid)]
+    );
+    assert_eq!(bed.zfs.calls(), [""; 0]);
+
+    // If that fails, there is a list nevertheless, and whoever wants to know what is held asks again.
+    let bed = Bed::new(&["p/a@1", "p/a@2"]);
+    bed.zfs.hold_by_hand("p/a@2", "zrepl_STEP_J_other");
+    bed.zfs
+        .fail(Operation::ListHolds, "p/a@2", Reason::PermissionDenied);
+    assert_eq!(bed.versions("p/a").await.expect("lists"), ["@1", "@2"]);
+    assert_eq!(bed.sender.held("p/a").await, []);
+    bed.zfs.mend();
+    assert_eq!(
+        bed.sender.held("p/a").await,
+        [Guid::new(bed.version("p/a@2").guid)]
+    );
+}
+
+#[tokio::test]
 async fn a_step_is_held_before_it_is_sent_and_leaves_a_cursor() {
     let bed = Bed::new(&["p/a@1", "p/a@2"]);
     // A round begins.
