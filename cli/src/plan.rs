@@ -113,10 +113,18 @@ fn write_snapshots(snapshots: &Snapshots, out: &mut impl Write) -> std::io::Resu
 }
 
 fn write_replication(replication: &Replication, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "\nReplication:")?;
     if let Some(error) = &replication.error {
-        return writeln!(out, "   ERROR: {error}");
+        return writeln!(out, "\nReplication:\n   ERROR: {error}");
     }
+    let steps = || replication.filesystems.iter().flat_map(|it| &it.steps);
+    let bytes = steps().filter_map(|it| it.bytes);
+    let bytes = bytes.fold(0, u64::saturating_add);
+    writeln!(
+        out,
+        "\nReplication: {} in {}",
+        count(bytes, "byte"),
+        count(steps().count() as u64, "step")
+    )?;
     if replication.filesystems.is_empty() {
         writeln!(out, "   no filesystems")?;
     }
@@ -139,7 +147,7 @@ fn write_replication(replication: &Replication, out: &mut impl Write) -> std::io
                 None => format!("full send {}", step.to),
             };
             let size = match step.bytes {
-                Some(bytes) => format!("{bytes} bytes"),
+                Some(bytes) => count(bytes, "byte"),
                 None => "size not known".to_owned(),
             };
             let resumed = if step.resumed { ", resumed" } else { "" };
@@ -149,15 +157,24 @@ fn write_replication(replication: &Replication, out: &mut impl Write) -> std::io
     Ok(())
 }
 
+/// A number of things.
+fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 fn write_pruning(pruning: &Pruning, out: &mut impl Write) -> std::io::Result<()> {
     let what = match pruning.side {
-        "local" => "Pruning:".to_owned(),
-        side => format!("Pruning of the {side}, after that:"),
+        "local" => "Pruning".to_owned(),
+        side => format!("Pruning of the {side}, after that"),
     };
-    writeln!(out, "\n{what}")?;
     if let Some(error) = &pruning.error {
-        return writeln!(out, "   ERROR: {error}");
+        return writeln!(out, "\n{what}:\n   ERROR: {error}");
     }
+    let snapshots = || pruning.filesystems.iter().flat_map(|it| &it.snapshots);
+    let destroyed = snapshots().filter(|it| it.destroyed).count();
+    let all = count(snapshots().count() as u64, "snapshot");
+    writeln!(out, "\n{what}: destroy {destroyed} of {all}")?;
     if pruning.filesystems.is_empty() {
         writeln!(out, "   no filesystems")?;
     }
@@ -172,7 +189,10 @@ fn write_pruning(pruning: &Pruning, out: &mut impl Write) -> std::io::Result<()>
         let what = match (error, skipped) {
             (Some(error), _) => format!("ERROR: {error}"),
             (None, Some(reason)) => format!("skipped: {reason}"),
-            (None, None) => format!("destroy {destroyed} of {} snapshots", snapshots.len()),
+            (None, None) => format!(
+                "destroy {destroyed} of {}",
+                count(snapshots.len() as u64, "snapshot")
+            ),
         };
         writeln!(out, "   {path}: {what}")?;
         for snapshot in snapshots {

@@ -237,8 +237,20 @@ impl fmt::Display for Explanation<'_> {
             (Opinion::NameWanted, _) => write!(f, "name matches `{regex}`"),
             (Opinion::NameUnwanted, _) if negated => write!(f, "name matches `{regex}`"),
             (Opinion::NameUnwanted, _) => write!(f, "name does not match `{regex}`"),
-            (Opinion::NotReplicated, _) => f.write_str("not replicated yet"),
-            (Opinion::Replicated, _) => f.write_str("replicated"),
+            (
+                Opinion::NotReplicated,
+                Rule::NotReplicated {
+                    keep_snapshot_at_cursor: true,
+                },
+            ) => f.write_str("the newest that is replicated, or newer"),
+            (Opinion::NotReplicated, _) => f.write_str("newer than what is replicated"),
+            (
+                Opinion::Replicated,
+                Rule::NotReplicated {
+                    keep_snapshot_at_cursor: false,
+                },
+            ) => f.write_str("not newer than what is replicated"),
+            (Opinion::Replicated, _) => f.write_str("older than the newest that is replicated"),
             // An opinion of another rule: there is nothing better to say.
             (Opinion::Grid(_) | Opinion::Newest { .. } | Opinion::NotAmongNewest { .. }, _) => f
                 .write_str(if self.opinion.keeps() {

@@ -108,6 +108,12 @@ enum Bench {
         #[arg(long, default_value = "2.3")]
         zfs: ZfsVersion,
     },
+    /// A snap job that destroys half of 4000 snapshots
+    Prune {
+        /// OpenZFS version of the guest
+        #[arg(long, default_value = "2.3")]
+        zfs: ZfsVersion,
+    },
     /// Rounds of a daemon that pushes to its own sink
     Replicate(#[command(flatten)] bench::Arguments),
 }
@@ -163,6 +169,7 @@ fn run(command: Command) -> Result<ExitCode> {
         } => demo::run(sender, receiver, keep),
         Command::Bench { what } => match what {
             Bench::Zfs { zfs } => program::run(program::BENCH_ZFS, zfs),
+            Bench::Prune { zfs } => program::run(program::BENCH_PRUNE, zfs),
             Bench::Replicate(arguments) => bench::run(&arguments),
         },
         Command::Agent => agent::serve().map(|()| ExitCode::SUCCESS),

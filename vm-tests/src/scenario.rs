@@ -107,6 +107,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: Run::Alone(replication::snapshots_and_pruning),
     },
     Scenario {
+        name: "plan_is_what_happens",
+        everywhere: false,
+        run: Run::Alone(replication::plan_is_what_happens),
+    },
+    Scenario {
         name: "power_failure",
         everywhere: false,
         run: Run::Alone(power_failure::power_failure),

@@ -165,7 +165,7 @@ fn reasons_are_given_in_words() {
             "-number 6 from the newest, beyond 2",
             "-name does not match `^m$`",
             "+name does not match `^m$`",
-            "-replicated",
+            "-older than the newest that is replicated",
             "+in bucket 3 of `24x1h(keep=2)`, the only one",
             "-older than the grid",
         ]
@@ -174,7 +174,7 @@ fn reasons_are_given_in_words() {
     assert_eq!(words[4][1], "+among the newest 2");
     assert_eq!(words[4][2], "+name matches `^m$`");
     assert_eq!(words[4][3], "-name matches `^m$`");
-    assert_eq!(words[4][4], "+not replicated yet");
+    assert_eq!(words[4][4], "+the newest that is replicated, or newer");
     assert_eq!(
         words[5][0],
         "+in bucket 1 of `1x30m(keep=all)`, which keeps all"

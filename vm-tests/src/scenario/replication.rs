@@ -3,6 +3,7 @@
 mod bad_input;
 mod databases;
 mod kills;
+mod plan;
 mod snapshots;
 mod state;
 mod table;
@@ -11,6 +12,7 @@ mod takeover;
 pub(super) use bad_input::bad_input;
 pub(super) use databases::hooks_for_databases;
 pub(super) use kills::replication_survives_kills;
+pub(super) use plan::plan_is_what_happens;
 pub(super) use snapshots::snapshots_and_pruning;
 pub(super) use table::{replication_between_releases, replication_table};
 pub(super) use takeover::takes_over_from_zrepl_0_7_0;

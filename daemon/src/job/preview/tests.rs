@@ -109,12 +109,12 @@ async fn a_push_job_tells_what_it_would_send_and_what_would_go_then() {
     };
     let expected = [
         "tank/new ",
-        "keep @1: not_replicated: not replicated yet",
+        "keep @1: not_replicated: the newest that is replicated, or newer",
         "tank/src ",
-        "destroy @1: not_replicated: replicated; regex: name does not match `^keep`",
+        "destroy @1: not_replicated: older than the newest that is replicated; regex: name does not match `^keep`",
         "keep @keep: regex: name matches `^keep`",
-        "destroy @2: not_replicated: replicated; regex: name does not match `^keep`",
-        "keep @3: not_replicated: not replicated yet",
+        "destroy @2: not_replicated: older than the newest that is replicated; regex: name does not match `^keep`",
+        "keep @3: not_replicated: the newest that is replicated, or newer",
     ];
     assert_eq!(lines(sender), expected);
     let expected = [

@@ -21,7 +21,7 @@ const POOLS: &str = "
 for pool in tank backup; do truncate -s 512M /tmp/$pool.img; done
 zpool create -O mountpoint=none tank /tmp/tank.img
 zpool create -O mountpoint=none backup /tmp/backup.img
-for fs in t s s/a s/b t/hooked; do zfs create tank/$fs; done
+for fs in t s s/a s/b t/hooked often; do zfs create tank/$fs; done
 for i in $(seq 10); do zfs create tank/t/f$i; done
 cat >/tmp/hook <<'END'
 #!/bin/sh
@@ -55,6 +55,11 @@ const JOBS: &str = "- name: sink
   filesystems: {'tank/s<': true}
   snapshotting: {type: cron, cron: '0 0 1 1 *', prefix: yearly_}
   pruning: {keep: [{type: last_n, count: 1}]}
+- name: often
+  type: snap
+  filesystems: {tank/often: true}
+  snapshotting: {type: cron, cron: '*/10 * * * * *', prefix: often_}
+  pruning: {keep: [{type: last_n, count: 2}]}
 ";
 
 pub(crate) fn snapshots_and_pruning(bench: &Bench<'_>) -> Result<()> {
@@ -71,6 +76,8 @@ pub(crate) fn snapshots_and_pruning(bench: &Bench<'_>) -> Result<()> {
         world.what_others_need(bench)?;
         world.a_hook_that_fails(bench)?;
         world.without_replication(bench)?;
+        world.started_again(bench)?;
+        world.at_fixed_times(bench)?;
         daemon.kill("TERM")?;
         let held = guest.script(
             "zfs list -H -o name -t snapshot | xargs zfs holds -H | cut -f2 | sort | uniq -c",
@@ -259,6 +266,45 @@ impl World<'_> {
             Ok(())
         })?;
         bench.say("snap job      one snapshot each is left of three");
+        Ok(())
+    }
+
+    /// It goes on from the snapshots that there are.
+    fn started_again(&self, bench: &Bench<'_>) -> Result<()> {
+        let before = self.snapshots("tank/t")?;
+        self.daemon.kill("TERM")?;
+        self.daemon.start()?;
+        self.guest.script("sleep 5")?.ok()?;
+        let after = self.snapshots("tank/t")?;
+        ensure!(after == before, "snapshots before their time: {after:?}");
+        bench.say("started again waits for an hour after the newest snapshot that it finds");
+        Ok(())
+    }
+
+    /// Snapshots at the full ten seconds, a little late where processors are slow; by their names, `often_DATE_TIME_MILLISECONDS`.
+    fn at_fixed_times(&self, bench: &Bench<'_>) -> Result<()> {
+        let newest = || -> Result<String> {
+            let mut of_it = self.snapshots("tank/often")?;
+            let of_it = of_it.remove("tank/often").unwrap_or_default();
+            let seconds: Vec<u32> = of_it
+                .iter()
+                .map(|(name, _)| {
+                    let clock = name.split('_').nth(2).context("no time of day")?;
+                    Ok(clock.get(4..).context("no seconds")?.parse()?)
+                })
+                .collect::<Result<_>>()?;
+            ensure!(
+                !seconds.is_empty() && seconds.iter().all(|second| second % 10 <= 3),
+                "not at full ten seconds: {of_it:?}"
+            );
+            // One more between a snapshot and its pruning.
+            ensure!((2..=3).contains(&of_it.len()), "{of_it:?}");
+            Ok(of_it.last().context("none")?.0.clone())
+        };
+        let first = newest()?;
+        self.guest.script("sleep 11")?.ok()?;
+        ensure!(newest()? > first, "none for 11 s after {first}");
+        bench.say("cron          snapshots every ten seconds, of which two are left");
         Ok(())
     }
 }
