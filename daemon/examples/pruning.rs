@@ -28,9 +28,10 @@ const FILESYSTEMS: usize = 200;
 /// Of each filesystem, before half of them are destroyed, unless the command line says otherwise.
 const SNAPSHOTS: usize = 4;
 
-/// What it may cost that so many are destroyed: calls that each wait for a transaction group, at most 20 for 2000.
+/// What it may cost that so many are destroyed: calls that each wait for a transaction group, at most 20 for 2000. Requests come in
+/// waves, and each wave takes a call or two whatever there is to destroy.
 const fn most_calls(destroyed: usize) -> usize {
-    4 + destroyed / 125
+    8 + destroyed * 12 / 2000
 }
 
 const LIMIT: Duration = Duration::from_secs(300);
