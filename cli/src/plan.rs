@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Plan, path: Option<&Path>, out: &mut impl Write) -> 
                 wanted = Some(job);
             } else if is_local(config) {
                 // It may be the other side, which nobody else can reach.
-                tokio::spawn(Job::without_snapshots(job).start(stop.clone()));
+                tokio::spawn(Job::that_only_tells(job).start(stop.clone()));
             }
         }
         let job = wanted.context("the job has vanished")?;

@@ -85,6 +85,7 @@ fn facts(snapshots: u64) -> Facts {
         base: Base {
             cursor: Some(newest),
             common: Some(newest),
+            is_behind: false,
         },
         held: HashSet::new(),
     }

@@ -29,6 +29,15 @@ use zrepl_proto::pdu::{
 use stream::SendStream;
 use zfs_safe::guid::Guid;
 
+/// A snapshot that is held for a replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// Which.
+    pub guid: Guid,
+    /// By the job that the endpoint works for, whose holds move on with its steps.
+    pub is_own: bool,
+}
+
 /// One side of a replication: a sender, a receiver, or a client of either on another host. What a side does not do it
 /// answers with an error, which is what an endpoint that does not say otherwise does with everything.
 #[tonic::async_trait]
@@ -65,7 +74,7 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
 
     /// Snapshots of a filesystem that this side holds for replications of any job, as far as it knows: destroying them would fail, or
     /// cost the next step its beginning. Another host does not tell.
-    async fn held(&self, _filesystem: &str) -> Vec<Guid> {
+    async fn held(&self, _filesystem: &str) -> Vec<Held> {
         Vec::new()
     }
 

@@ -212,12 +212,15 @@ impl Job {
         previewing.instrument(span).await
     }
 
-    /// The same job without its snapshotter, for whoever only wants it to answer others.
+    /// The same job for whoever only wants it to tell others what there is: it takes no snapshots and removes no stale marks.
     #[must_use]
-    pub fn without_snapshots(mut self) -> Self {
+    pub fn that_only_tells(mut self) -> Self {
         match &mut self.work {
             Work::Active(active) => active.snapping = None,
-            Work::Passive(passive) => passive.snapping = None,
+            Work::Passive(passive) => {
+                passive.snapping = None;
+                passive.leave_marks();
+            }
         }
         self
     }

@@ -128,13 +128,11 @@ impl Plan<'_> {
                 Planned::Judged(judged) => {
                     for it in judged.all() {
                         let snapshot = it.version.name();
-                        match it.decision.why_kept(&self.pruner.rules) {
-                            Some(reason) => {
-                                tracing::debug!(subsystem = SUBSYSTEM, %prune_side, %fs, snapshot, reason, "keep snapshot");
-                            }
-                            None => {
-                                tracing::debug!(subsystem = SUBSYSTEM, %prune_side, %fs, snapshot, "destroy snapshot: no rule keeps it");
-                            }
+                        let reasons = it.reasons(&self.pruner.rules).join("; ");
+                        if it.is_destroyed() {
+                            tracing::debug!(subsystem = SUBSYSTEM, %prune_side, %fs, snapshot, reasons, "destroy snapshot: no rule keeps it");
+                        } else {
+                            tracing::debug!(subsystem = SUBSYSTEM, %prune_side, %fs, snapshot, reasons, "keep snapshot");
                         }
                     }
                 }
@@ -214,6 +212,7 @@ fn destroy(
         .collect();
     async move {
         let mut failed: Vec<(String, String)> = Vec::new();
+        let mut refused = None;
         for snapshots in snapshots.chunks(SNAPSHOTS_PER_REQUEST) {
             let request = DestroySnapshotsReq {
                 filesystem: filesystem.clone(),
@@ -237,10 +236,14 @@ fn destroy(
                         }
                     }
                 }
-                Err(error) => return (filesystem, Some(chain(&error))),
+                // What goes wrong with one request need not go wrong with the next.
+                Err(error) => refused = Some(chain(&error)),
             }
         }
-        let problem = problem(&failed);
+        let problem = match (problem(&failed), refused) {
+            (Some(failed), Some(refused)) => Some(format!("{failed}; {refused}")),
+            (failed, refused) => failed.or(refused),
+        };
         (filesystem, problem)
     }
 }

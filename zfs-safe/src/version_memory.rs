@@ -167,7 +167,7 @@ impl VersionMemory {
         // Evidence is read before the snapshots are listed: a change in between makes the next reading another one.
         let snapshots = self.list(dataset)?;
         let mut datasets = lock(&self.datasets);
-        if evidence.is_settled(now) {
+        if evidence.is_settled(now) && (evidence.tells_changes() || snapshots.is_empty()) {
             datasets.insert(
                 dataset.clone(),
                 Remembered {
@@ -188,6 +188,12 @@ impl VersionMemory {
 }
 
 impl Evidence {
+    /// Is there a time of the last change? A dataset without snapshots need not have one. One with snapshots that has none is of a
+    /// pool without the feature that keeps it (`extensible_dataset`): there it is forgotten with every import.
+    fn tells_changes(&self) -> bool {
+        self.0.iter().any(|text| text.starts_with(CHANGE_TIME))
+    }
+
     /// Had the second of the last change passed at `now`? A dataset whose snapshots never changed has no such time, and gets
     /// one with the first change.
     fn is_settled(&self, now: SystemTime) -> bool {

@@ -65,7 +65,10 @@ pub fn destroy(
     if versions.is_empty() {
         return Ok(DestroySnapshotsRes::default());
     }
-    let wanted: Vec<Result<SnapshotName, NotTried>> = {
+    // What is to be released must not hold them. Before the look at what is there: that must not be old when they go.
+    zfs.finish_removals_blocking(&dataset.pool());
+    // Nothing to try of those that are gone.
+    let wanted: Vec<Result<Option<SnapshotName>, NotTried>> = {
         let there = guids(zfs, dataset);
         let check = |version: &FilesystemVersion| {
             let name = dataset.snapshot(&version.name)?;
@@ -79,25 +82,25 @@ pub fn destroy(
                     found: *found,
                     name,
                 }),
-                // What is gone is found out by destroying it.
-                _ => Ok(name),
+                Some(_) => Ok(Some(name)),
+                // Destroyed already. One of that name that somebody takes from now on is another one.
+                None => Ok(None),
             }
         };
         versions.iter().map(check).collect()
     };
-    let snapshots: Vec<_> = wanted.iter().flatten().cloned().collect();
+    let snapshots: Vec<_> = wanted.iter().flatten().flatten().cloned().collect();
     let outcomes = if snapshots.is_empty() {
         Vec::new()
     } else {
-        // What is to be released must not hold them.
-        zfs.finish_removals_blocking(&dataset.pool());
         zfs.commit().destroy_snapshots(&snapshots)
     };
     let mut outcomes = outcomes.into_iter();
     let results = versions.into_iter().zip(wanted).map(|(version, name)| {
         let failed = match name {
             Err(error) => Some(error.to_string()),
-            Ok(name) => match outcomes.next() {
+            Ok(None) => None,
+            Ok(Some(name)) => match outcomes.next() {
                 Some(Outcome::Done | Outcome::AlreadyDone | Outcome::Missing) => None,
                 Some(Outcome::Failed(error)) => Some(error.to_string()),
                 Some(Outcome::NotTried) | None => {

@@ -137,6 +137,15 @@ impl FakeZfs {
         version.holds.insert(HoldTag::new(tag).expect(tag));
     }
 
+    /// Releases it again.
+    pub(crate) fn release_by_hand(&self, snapshot: &str, tag: &str) {
+        let (dataset, name) = snapshot.split_once('@').expect(snapshot);
+        let mut state = lock(&self.state);
+        let of_dataset = &mut state.dataset(dataset).snapshots;
+        let version = of_dataset.get_mut(name).expect(snapshot);
+        assert!(version.holds.remove(&HoldTag::new(tag).expect(tag)));
+    }
+
     /// Gives streams so many bytes after their begin record.
     pub(crate) fn stream_len(&self, bytes: usize) {
         lock(&self.state).stream_len = bytes;

@@ -8,16 +8,16 @@ use std::time::{Duration, SystemTime};
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::Span;
 use zfs_safe::group_commit::GroupCommit;
-use zfs_safe::guid::Guid;
 use zfs_safe::name::{DatasetPath, PoolName, VersionName};
 use zfs_safe::version::FilesystemVersion;
 use zfs_safe::version_memory::{Evidence, VersionMemory};
 use zfs_safe::zfs::Zfs;
 use zfs_safe::{Outcome, ZfsError};
 
+use super::Held;
 use super::mark::memory::{MarkMemory, version};
 use super::mark::removal::{Queue, Removals};
-use super::mark::{Change, Inventory, Mark, Place};
+use super::mark::{Change, Inventory, JobId, Mark, Place};
 
 /// How long marks that are to go may gather. Long enough for the steps of a round to come together, and short enough for whoever looks
 /// at the pool after a round.
@@ -126,10 +126,14 @@ impl LocalZfs {
     }
 
     /// The snapshots of a dataset that are held for replications, of whichever job. What cannot be read is as good as not held: a
-    /// snapshot that is held all the same cannot be destroyed. Blocks, the first time for a dataset.
-    pub fn held(&self, dataset: &DatasetPath) -> Vec<Guid> {
+    /// snapshot that is held all the same cannot be destroyed. `job` is whoever asks. Blocks, the first time for a dataset.
+    pub fn held(&self, dataset: &DatasetPath, job: &JobId) -> Vec<Held> {
+        let held = |mark: &Mark| Held {
+            guid: mark.guid(),
+            is_own: mark.job() == job,
+        };
         match self.holds(dataset) {
-            Ok(inventory) => inventory.marks().iter().map(Mark::guid).collect(),
+            Ok(inventory) => inventory.marks().iter().map(held).collect(),
             Err(error) => {
                 tracing::warn!(fs = %dataset, err = %error, "cannot see what is held");
                 Vec::new()

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use zfs_safe::ZfsError;
-use zfs_safe::guid::Guid;
 use zfs_safe::name::{DatasetPath, EntityName};
 use zfs_safe::zfs::{Dataset, DatasetQuery};
 use zrepl_proto::pdu::{
@@ -37,7 +36,7 @@ use super::mark::JobId;
 use super::mark::stale::judge;
 use super::placeholder::{PROPERTY, is_placeholder, local_value};
 use super::stream::SendStream;
-use super::{Endpoint, EndpointError};
+use super::{Endpoint, EndpointError, Held};
 use crate::bandwidth::Limit;
 use crate::causes::chain;
 use crate::config::transfer::ReceiveOptions;
@@ -168,11 +167,13 @@ impl Endpoint for Receiver {
         destroyed.await.map_err(|error| failed(error.to_string()))
     }
 
-    async fn held(&self, filesystem: &str) -> Vec<Guid> {
-        match self.local(filesystem) {
-            Ok(dataset) => self.zfs.run(move |zfs| zfs.held(&dataset)).await,
-            Err(_) => Vec::new(),
-        }
+    async fn held(&self, filesystem: &str) -> Vec<Held> {
+        let Ok(dataset) = self.local(filesystem) else {
+            return Vec::new();
+        };
+        let job = self.settings.job.clone();
+        let held = move |zfs: &LocalZfs| zfs.held(&dataset, &job);
+        self.zfs.run(held).await
     }
 
     /// The marks of a receiver are made when something has arrived, so mostly nothing is to be done. But a receiver that was killed

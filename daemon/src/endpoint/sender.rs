@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use zfs_safe::ZfsError;
-use zfs_safe::guid::Guid;
 use zfs_safe::name::{BookmarkName, DatasetPath, VersionName};
 use zfs_safe::property::PropertyName;
 use zfs_safe::version::FilesystemVersion;
@@ -28,7 +27,7 @@ use super::local_zfs::LocalZfs;
 use super::mark::guarantee::{self, Plan};
 use super::mark::{Change, Inventory, JobId, MarkError, MarkKind, Place, stale};
 use super::stream::SendStream;
-use super::{Endpoint, EndpointError, placeholder, zfs_stream};
+use super::{Endpoint, EndpointError, Held, placeholder, zfs_stream};
 use crate::bandwidth::Limit;
 use crate::causes::chain;
 use crate::config::transfer::SendOptions;
@@ -180,11 +179,13 @@ impl Endpoint for Sender {
             .await
     }
 
-    async fn held(&self, filesystem: &str) -> Vec<Guid> {
-        match self.job.dataset(filesystem) {
-            Ok(dataset) => self.zfs.run(move |zfs| zfs.held(&dataset)).await,
-            Err(_) => Vec::new(),
-        }
+    async fn held(&self, filesystem: &str) -> Vec<Held> {
+        let Ok(dataset) = self.job.dataset(filesystem) else {
+            return Vec::new();
+        };
+        let job = Arc::clone(&self.job);
+        let held = move |zfs: &LocalZfs| zfs.held(&dataset, &job.settings.job);
+        self.zfs.run(held).await
     }
 
     async fn replication_cursor(

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,16 @@ pub(super) struct Listening {
 }
 
 impl Passive {
+    /// From now on only tells clients what they ask for, and removes no stale marks on that occasion: they may not be stale for the
+    /// daemon, which knows what is running.
+    pub(super) fn leave_marks(&self) {
+        let leaves_marks = match &self.offer {
+            Offer::Sink(sink) => &sink.leaves_marks,
+            Offer::Source(source) => &source.leaves_marks,
+        };
+        leaves_marks.store(true, Ordering::Relaxed);
+    }
+
     /// Begins to listen.
     pub(super) fn listen(self) -> Result<Listening, TransportError> {
         Ok(Listening {
@@ -140,6 +151,8 @@ pub(super) struct Sink {
     limit: Option<Arc<Limit>>,
     span: Span,
     receivers: Kept<ClientIdentity, Receiver>,
+    /// Even if they are stale.
+    leaves_marks: AtomicBool,
 }
 
 impl Sink {
@@ -159,6 +172,7 @@ impl Sink {
             receive,
             span,
             receivers: Kept::default(),
+            leaves_marks: AtomicBool::new(false),
         }
     }
 
@@ -177,7 +191,12 @@ impl Sink {
             receive: self.receive.clone(),
             limit: self.limit.clone(),
         };
-        Receiver::new(self.zfs.clone(), settings)
+        let receiver = Receiver::new(self.zfs.clone(), settings);
+        if self.leaves_marks.load(Ordering::Relaxed) {
+            receiver.that_changes_nothing()
+        } else {
+            receiver
+        }
     }
 }
 
@@ -215,6 +234,8 @@ pub(super) struct Source {
     others: Vec<JobId>,
     span: Span,
     senders: Kept<JobId, Sender>,
+    /// Even if they are stale.
+    leaves_marks: AtomicBool,
 }
 
 impl Source {
@@ -233,6 +254,7 @@ impl Source {
             others,
             span,
             senders: Kept::default(),
+            leaves_marks: AtomicBool::new(false),
         }
     }
 }
@@ -254,7 +276,12 @@ impl Endpoints for Source {
             self.settings.clone()
         };
         let sender = self.senders.endpoint(settings.job.clone(), || {
-            Sender::new(self.zfs.clone(), settings)
+            let sender = Sender::new(self.zfs.clone(), settings);
+            if self.leaves_marks.load(Ordering::Relaxed) {
+                sender.that_changes_nothing()
+            } else {
+                sender
+            }
         });
         Arc::new(Side::new(sender, of_client(&self.span, &client.identity)))
     }

@@ -44,9 +44,13 @@ impl Pruners {
         let gathering = Replicated::gather(&sides.sender, &sides.receiver, Unchanged::default());
         let mut replicated = gathering.await;
         for filesystem in replication.iter().flatten() {
-            if let Ok(steps) = &filesystem.outcome
-                && let Some((last, _)) = steps.steps.last()
-            {
+            let Ok(steps) = &filesystem.outcome else {
+                continue;
+            };
+            if let Some(arrived) = &steps.to_confirm {
+                replicated.assume_known(&filesystem.filesystem, arrived.guid(), true);
+            }
+            if let Some((last, _)) = steps.steps.last() {
                 let arrived: Vec<_> = steps
                     .steps
                     .iter()
@@ -84,7 +88,7 @@ impl Pruners {
         let gathering = Replicated::gather(&sides.sender, &sides.receiver, unchanged);
         let replicated = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return report.cancel_plan(),
             replicated = gathering => replicated,
         };
         for (pruner, target) in pruners {
@@ -128,7 +132,7 @@ impl Invoke for LocalPruning {
         let side: Arc<dyn Endpoint> = Arc::new(side);
         let found = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return report.cancel_plan(),
             found = facts::local(&side) => found,
         };
         self.pruner.run(found, &side, &report, stop).await;

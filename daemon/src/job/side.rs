@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use tracing::{Instrument as _, Span};
-use zfs_safe::guid::Guid;
 use zrepl_proto::pdu::{
     DestroySnapshotsReq, DestroySnapshotsRes, ListFilesystemReq, ListFilesystemRes,
     ListFilesystemVersionsReq, ListFilesystemVersionsRes, ReceiveReq, ReceiveRes,
@@ -14,7 +13,7 @@ use zrepl_proto::pdu::{
 
 use super::signals::Signals;
 use crate::endpoint::stream::SendStream;
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::endpoint::{Endpoint, EndpointError, Held};
 
 /// An endpoint in the service of a job.
 #[derive(Debug)]
@@ -60,7 +59,7 @@ macro_rules! in_span {
                 waiting.instrument(self.span.clone()).await
             }
 
-            async fn held(&self, filesystem: &str) -> Vec<Guid> {
+            async fn held(&self, filesystem: &str) -> Vec<Held> {
                 self.endpoint.held(filesystem).instrument(self.span.clone()).await
             }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use zfs_safe::guid::Guid;
 use zfs_safe::name::DatasetPath;
@@ -18,9 +19,12 @@ use zrepl_proto::pdu::{
 use super::judge;
 use crate::causes::chain;
 use crate::endpoint::mark::base::Base;
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::endpoint::{Endpoint, EndpointError, Held};
 use crate::replication::driver::Unchanged;
 use crate::replication::version::Version;
+
+/// Why a filesystem is not looked at that exists only as the parent of others. The text is that of zrepl 0.7.0.
+const PLACEHOLDER: &str = "filesystem is placeholder";
 
 /// How many filesystems are asked about at the same time.
 const AT_ONCE: usize = 32;
@@ -45,7 +49,7 @@ struct Listed {
     is_placeholder: bool,
     /// Snapshots and bookmarks, or why they are not known; nothing of a placeholder.
     versions: Option<Result<Vec<Version>, String>>,
-    held: HashSet<Guid>,
+    held: Vec<Held>,
 }
 
 /// What to judge, or why not, of one filesystem.
@@ -74,7 +78,7 @@ impl Replicated {
         };
         for path in &paths {
             let known = DatasetPath::new(path.as_str()).ok();
-            let known = known.and_then(|path| unchanged.remove(&path));
+            let known = known.and_then(|path| unchanged.take(&path, Instant::now()));
             let (of_sender, of_receiver) = known.map_or((None, None), |(a, b)| (Some(a), Some(b)));
             let is_real = |side: &Listing| {
                 side.as_ref()
@@ -118,15 +122,26 @@ impl Replicated {
         }
     }
 
-    /// What it would be if these snapshots of the sender had arrived, oldest first, and the sender knew. With `moves_cursor` it has a
-    /// cursor at the last one then.
+    /// What it would be if both sides knew that this snapshot has arrived: a job's cursor is there, or nowhere if it makes none, and what
+    /// it held for its steps it holds no more. The last one received is held then, which is what the next step starts from anyway.
+    pub fn assume_known(&mut self, path: &str, arrived: Guid, moves_cursor: bool) {
+        let cursor = moves_cursor.then_some(arrived);
+        self.cursors.insert(path.to_owned(), Ok(cursor));
+        for side in [&mut self.sender, &mut self.receiver] {
+            if let Ok(filesystems) = side
+                && let Some(listed) = filesystems.get_mut(path)
+            {
+                listed.held.retain(|it| !it.is_own);
+            }
+        }
+    }
+
+    /// What it would be if these snapshots of the sender had arrived, oldest first, and both sides knew.
     pub fn assume_arrived(&mut self, path: &str, snapshots: &[Version], moves_cursor: bool) {
         let Some(last) = snapshots.last() else {
             return;
         };
-        if moves_cursor {
-            self.cursors.insert(path.to_owned(), Ok(Some(last.guid())));
-        }
+        self.assume_known(path, last.guid(), moves_cursor);
         if let Ok(filesystems) = &mut self.receiver {
             let listed = filesystems.entry(path.to_owned()).or_default();
             // What was a placeholder gives way.
@@ -152,7 +167,7 @@ impl Replicated {
         };
         let found = target.iter().map(|(path, listed)| {
             let found = if listed.is_placeholder {
-                Found::Skipped("filesystem is placeholder")
+                Found::Skipped(PLACEHOLDER)
             } else if !sender.contains_key(path) {
                 Found::Skipped("filesystem has no correspondence on sender")
             } else {
@@ -179,15 +194,16 @@ impl Replicated {
         };
         Ok(judge::Facts {
             versions,
-            base: Base::find(cursor, self.guids_on_sender(path)?, self.on_receiver(path)?),
-            held: target.held.clone(),
+            base: Base::find(cursor, self.on_sender(path)?, self.on_receiver(path)?),
+            held: guids(&target.held),
         })
     }
 
-    fn guids_on_sender(&self, path: &str) -> Result<Vec<Guid>, String> {
+    fn on_sender(&self, path: &str) -> Result<Vec<(Guid, Txg)>, String> {
         let versions = versions(&self.sender, path)
             .map_err(|error| format!("cannot list filesystem versions of sender: {error}"))?;
-        Ok(versions.iter().map(Version::guid).collect())
+        let versions = versions.iter();
+        Ok(versions.map(|it| (it.guid(), it.createtxg())).collect())
     }
 
     /// Snapshots of the receiver. If it cannot be asked at all, the cursor must do.
@@ -197,6 +213,10 @@ impl Replicated {
         let snapshots = versions.iter().filter(|it| it.is_snapshot());
         Ok(snapshots.map(|it| (it.guid(), it.createtxg())).collect())
     }
+}
+
+fn guids(held: &[Held]) -> HashSet<Guid> {
+    held.iter().map(|it| it.guid).collect()
 }
 
 /// What is listed of a filesystem; nothing if the side could not be asked for its filesystems.
@@ -211,21 +231,24 @@ fn versions<'a>(side: &'a Listing, path: &str) -> Result<&'a [Version], &'a Stri
 
 /// What is known of the filesystems of a job that replicates nothing, by path.
 pub async fn local(endpoint: &Arc<dyn Endpoint>) -> Result<BTreeMap<String, Found>, String> {
-    let mut filesystems = list(endpoint).await?;
+    let filesystems = list(endpoint).await?;
     let mut asking = Asking::default();
-    for path in filesystems.keys() {
-        asking.versions(Of::Sender, endpoint, path, None);
-    }
     let mut found = BTreeMap::new();
+    for (path, listed) in &filesystems {
+        if listed.is_placeholder {
+            found.insert(path.clone(), Found::Skipped(PLACEHOLDER));
+        } else {
+            asking.versions(Of::Sender, endpoint, path, None);
+        }
+    }
     while let Some((path, answer)) = asking.next().await {
         let Answer::Versions { versions, held, .. } = answer else {
             continue;
         };
-        filesystems.remove(&path);
         let facts = versions.map(|versions| judge::Facts {
             versions,
             base: Base::default(),
-            held,
+            held: guids(&held),
         });
         let facts = facts.map_err(|error| format!("cannot list filesystem versions: {error}"));
         found.insert(path, facts.map_or_else(Found::Unknown, Found::Facts));
@@ -271,7 +294,7 @@ enum Answer {
     Versions {
         of: Of,
         versions: Result<Vec<Version>, String>,
-        held: HashSet<Guid>,
+        held: Vec<Held>,
     },
 }
 
@@ -316,7 +339,7 @@ impl Asking {
             Answer::Versions {
                 of,
                 versions,
-                held: side.held(&filesystem).await.into_iter().collect(),
+                held: side.held(&filesystem).await,
             }
         });
     }

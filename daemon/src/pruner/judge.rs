@@ -185,6 +185,11 @@ impl Judged {
 }
 
 impl Judgement {
+    /// Does it go?
+    pub fn is_destroyed(&self) -> bool {
+        self.decision == Decision::Destroyed
+    }
+
     /// Why it stays, each reason; of one that goes, what every rule says about it.
     pub fn reasons(&self, rules: &[Rule]) -> Vec<String> {
         let explain = |(rule, opinion): (&Rule, Opinion)| {
@@ -192,29 +197,13 @@ impl Judgement {
         };
         let all = rules.iter().zip(self.opinions.iter().copied());
         match &self.decision {
+            Decision::Kept(by) if by.is_empty() => vec!["there are no rules".to_owned()],
             Decision::Kept(_) => all
                 .filter(|(_, opinion)| opinion.keeps())
                 .map(explain)
                 .collect(),
             Decision::Needed(need) => vec![need.to_string()],
             Decision::Destroyed => all.map(explain).collect(),
-        }
-    }
-}
-
-impl Decision {
-    /// Why the snapshot stays, in words: what the first rule says that keeps it, or what else needs it. `None` if it goes.
-    pub fn why_kept(&self, rules: &[Rule]) -> Option<String> {
-        match self {
-            Self::Kept(by) => Some(match by.first() {
-                Some(&(position, opinion)) => match rules.get(position) {
-                    Some(rule) => format!("{}: {}", rule.name(), rule.explain(opinion)),
-                    None => "kept by a rule".to_owned(),
-                },
-                None => "there are no rules".to_owned(),
-            }),
-            Self::Needed(need) => Some(need.to_string()),
-            Self::Destroyed => None,
         }
     }
 }

@@ -130,10 +130,13 @@ impl Snapshot {
             name: version.name,
             replicated: judgement.is_replicated,
             date: version.creation,
-            kept: judgement.decision.why_kept(rules),
+            kept: (!judgement.is_destroyed()).then(|| judgement.reasons(rules).join("; ")),
         }
     }
 }
+
+/// What is said of work that was given up. As Go says it.
+const CANCELLED: &str = "context canceled";
 
 /// A report that is being written. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -149,6 +152,11 @@ impl LiveReport {
     pub fn nothing_to_do(&self) {
         self.begin(Vec::new(), Vec::new());
         self.finish();
+    }
+
+    /// It was cancelled before there was a plan.
+    pub fn cancel_plan(&self) {
+        self.fail_plan(CANCELLED.to_owned());
     }
 
     pub(super) fn fail_plan(&self, error: String) {
@@ -178,9 +186,12 @@ impl LiveReport {
         report.completed.get_or_insert_default().push(filesystem);
     }
 
-    /// Says whether everything went well. What is still pending remains so: the run was stopped.
+    /// Says whether everything went well. What is still pending is not: the run was cancelled. What was asked for may still happen.
     pub(super) fn finish(&self) -> bool {
         let mut report = self.lock();
+        for filesystem in report.pending.iter_mut().flatten() {
+            CANCELLED.clone_into(&mut filesystem.last_error);
+        }
         let mut all = report.pending.iter().chain(&report.completed).flatten();
         let is_done = report.pending.as_ref().is_none_or(Vec::is_empty)
             && all.all(|it| it.last_error.is_empty());

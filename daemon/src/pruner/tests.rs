@@ -13,7 +13,7 @@ use zrepl_proto::pdu::{
 use super::facts::Replicated;
 use super::report::{Report, State};
 use super::*;
-use crate::endpoint::EndpointError;
+use crate::endpoint::{EndpointError, Held};
 use crate::replication::driver::Unchanged;
 
 /// A side that has filesystems with numbered snapshots.
@@ -22,10 +22,13 @@ struct Told {
     filesystems: BTreeMap<&'static str, Vec<u64>>,
     placeholders: Vec<&'static str>,
     cursors: BTreeMap<&'static str, u64>,
-    held: Vec<u64>,
+    /// By number, and whether by the job itself.
+    held: Vec<(u64, bool)>,
     /// Snapshots that cannot be destroyed.
     stuck: Vec<&'static str>,
     unreachable: bool,
+    /// Whose versions and cursors cannot be told.
+    unknown: Vec<&'static str>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -49,6 +52,14 @@ impl Told {
     fn with_cursors(mut self, cursors: &[(&'static str, u64)]) -> Self {
         self.cursors = cursors.iter().copied().collect();
         self
+    }
+
+    fn check(&self, filesystem: &str) -> Result<(), EndpointError> {
+        if self.unknown.contains(&filesystem) {
+            Err(EndpointError::Failed("pool is suspended".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     fn note(&self, asked: String) {
@@ -87,6 +98,7 @@ impl Endpoint for Told {
         request: ListFilesystemVersionsReq,
     ) -> Result<ListFilesystemVersionsRes, EndpointError> {
         self.note(format!("versions of {}", request.filesystem));
+        self.check(&request.filesystem)?;
         let numbers = &self.filesystems[&*request.filesystem];
         Ok(ListFilesystemVersionsRes {
             versions: numbers.iter().copied().map(version).collect(),
@@ -97,12 +109,17 @@ impl Endpoint for Told {
         &self,
         request: ReplicationCursorReq,
     ) -> Result<ReplicationCursorRes, EndpointError> {
+        self.check(&request.filesystem)?;
         let cursor = self.cursors.get(&*request.filesystem);
         Ok(ReplicationCursorRes::new(cursor.copied()))
     }
 
-    async fn held(&self, _: &str) -> Vec<Guid> {
-        self.held.iter().copied().map(Guid::new).collect()
+    async fn held(&self, _: &str) -> Vec<Held> {
+        let held = |&(number, is_own): &(u64, bool)| Held {
+            guid: Guid::new(number),
+            is_own,
+        };
+        self.held.iter().map(held).collect()
     }
 
     async fn destroy_snapshots(
@@ -281,10 +298,43 @@ async fn a_side_that_cannot_be_asked_keeps_what_it_may_need() {
     }
 }
 
+/// A list that cannot be had is not an empty one: what the other side needs would go.
+#[tokio::test]
+async fn a_filesystem_that_cannot_be_asked_about_keeps_everything() {
+    let all: &[u64] = &[1, 2, 3];
+    let both = || Told::new(&[("p/a", all), ("p/b", all)]).with_cursors(&[("p/a", 3), ("p/b", 3)]);
+    let broken = || Told {
+        unknown: vec!["p/a"],
+        ..both()
+    };
+    for (sender, receiver) in [(both(), broken()), (broken(), both())] {
+        let (sender, receiver) = (Arc::new(sender), Arc::new(receiver));
+        for (side, target) in [(Side::Sender, &sender), (Side::Receiver, &receiver)] {
+            let report = prune(side, 1, &sender, &receiver).await;
+            assert_eq!(report.state, State::ExecErr);
+            let completed = report.completed.expect("has run");
+            let failed = completed.iter().filter(|it| !it.last_error.is_empty());
+            let failed: Vec<_> = failed
+                .map(|it| (&*it.filesystem, &*it.last_error))
+                .collect();
+            assert!(
+                matches!(failed[..], [("p/a", error)] if error.contains("pool is suspended")),
+                "{side}: {failed:?}"
+            );
+            let asked = target.take();
+            let destroyed: Vec<_> = asked
+                .iter()
+                .filter(|it| it.starts_with("destroy"))
+                .collect();
+            assert_eq!(destroyed, ["destroy p/b s1,s2"], "{side}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_held_is_not_tried() {
     let sender = Arc::new(Told {
-        held: vec![1],
+        held: vec![(1, false)],
         ..Told::new(&[("p/a", &[1, 2, 3])]).with_cursors(&[("p/a", 3)])
     });
     let report = prune(Side::Sender, 1, &sender, &Arc::default()).await;
@@ -301,7 +351,11 @@ async fn what_is_listed_already_is_not_asked_for() {
     let mut unchanged = Unchanged::default();
     let versions = vec![version(1), version(2)];
     let path = zfs_safe::name::DatasetPath::new("p/a").expect("valid");
-    unchanged.insert(path, (versions.clone(), versions));
+    unchanged.keep(
+        path,
+        tokio::time::Instant::now(),
+        (versions.clone(), versions),
+    );
     let replicated = Replicated::gather(&on_sender, &on_receiver, unchanged).await;
     let found = replicated.of(Side::Sender).expect("listed");
     let pruner = pruner(Side::Sender, 1);
@@ -313,9 +367,74 @@ async fn what_is_listed_already_is_not_asked_for() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_listed_long_ago_is_asked_for_again() {
+    let sender = Arc::new(Told::new(&[("p/a", &[1, 2])]).with_cursors(&[("p/a", 2)]));
+    let endpoint: Arc<dyn Endpoint> = Arc::clone(&sender) as _;
+    let path = zfs_safe::name::DatasetPath::new("p/a").expect("valid");
+    for (seconds, is_asked) in [(60, false), (61, true)] {
+        let mut unchanged = Unchanged::default();
+        let (at, versions) = (tokio::time::Instant::now(), vec![version(1), version(2)]);
+        unchanged.keep(path.clone(), at, (versions.clone(), versions));
+        tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
+        Replicated::gather(&endpoint, &endpoint, unchanged).await;
+        assert_eq!(
+            sender.take().contains(&"versions of p/a".to_owned()),
+            is_asked
+        );
+    }
+}
+
+/// What the job holds moves on with the steps; what others hold stays.
+#[tokio::test]
+async fn a_preview_knows_what_is_held_no_more_after_the_steps() {
+    let sender = Arc::new(Told::new(&[("p/a", &[1, 2, 3])]).with_cursors(&[("p/a", 1)]));
+    let receiver = Arc::new(Told {
+        held: vec![(1, true), (2, false)],
+        ..Told::new(&[("p/a", &[1, 2])])
+    });
+    let (on_sender, on_receiver): (Arc<dyn Endpoint>, Arc<dyn Endpoint>) =
+        (Arc::clone(&sender) as _, Arc::clone(&receiver) as _);
+    let pruner = pruner(Side::Receiver, 1);
+    let destroyed = |replicated: &Replicated| {
+        let plan = pruner.plan(replicated.of(Side::Receiver).expect("listed"));
+        let Planned::Judged(judged) = &plan.filesystems()["p/a"] else {
+            panic!("not judged");
+        };
+        let names = judged.destroyed().map(|it| it.version.name().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let mut replicated = Replicated::gather(&on_sender, &on_receiver, Unchanged::default()).await;
+    assert_eq!(destroyed(&replicated), [""; 0]);
+    let third = crate::replication::version::Version::try_from(version(3)).expect("valid");
+    replicated.assume_arrived("p/a", &[third], true);
+    assert_eq!(destroyed(&replicated), ["s1"]);
+}
+
+#[tokio::test]
+async fn what_is_cut_short_says_so() {
+    let sender = Arc::new(Told::new(&[("p/a", &[1, 2, 3])]).with_cursors(&[("p/a", 3)]));
+    let endpoint: Arc<dyn Endpoint> = Arc::clone(&sender) as _;
+    let replicated = Replicated::gather(&endpoint, &endpoint, Unchanged::default()).await;
+    let (report, stop) = (LiveReport::default(), CancellationToken::new());
+    stop.cancel();
+    pruner(Side::Sender, 1)
+        .run(replicated.of(Side::Sender), &endpoint, &report, &stop)
+        .await;
+    let report = report.now();
+    assert_eq!(report.state, State::ExecErr);
+    assert_eq!(
+        report.pending.expect("planned")[0].last_error,
+        "context canceled"
+    );
+}
+
 #[tokio::test]
 async fn a_job_that_replicates_nothing_is_pruned_without_cursor() {
-    let side = Arc::new(Told::new(&[("p/a", &[1, 2, 3]), ("p/b", &[])]));
+    let side = Arc::new(Told {
+        placeholders: vec!["p"],
+        ..Told::new(&[("p", &[1, 2, 3]), ("p/a", &[1, 2, 3]), ("p/b", &[])])
+    });
     let endpoint: Arc<dyn Endpoint> = Arc::clone(&side) as _;
     let report = LiveReport::default();
     let found = facts::local(&endpoint).await;
@@ -324,5 +443,17 @@ async fn a_job_that_replicates_nothing_is_pruned_without_cursor() {
         .run(found, &endpoint, &report, &stop)
         .await;
     assert_eq!(report.now().state, State::Done);
-    assert!(side.take().contains(&"destroy p/a s1".to_owned()));
+    let asked = [
+        "destroy p/a s1",
+        "list",
+        "versions of p/a",
+        "versions of p/b",
+    ];
+    assert_eq!(side.take(), asked);
+    let completed = report.now().completed.expect("has run");
+    let skipped = completed.iter().find(|it| it.filesystem == "p");
+    assert_eq!(
+        skipped.expect("named").skip_reason,
+        "filesystem is placeholder"
+    );
 }

@@ -34,7 +34,7 @@ use crate::config::value::integer::Concurrency;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::rpc::connectivity as rpc_connectivity;
 
-pub use self::memory::{Memory, Unchanged};
+pub use self::memory::{BothVersions, Memory, Unchanged};
 pub use self::preview::{Preview, PreviewedSteps, preview};
 
 /// What logs call this part of the daemon.
@@ -169,6 +169,7 @@ impl Run<'_> {
     }
 
     async fn attempt(&mut self) -> attempt::Ending {
+        self.memory.forget_unchanged();
         self.report.begin_attempt();
         let listing = tokio::select! {
             biased;

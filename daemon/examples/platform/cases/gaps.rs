@@ -178,7 +178,9 @@ async fn guarantee_nothing(mut case: Case) -> Verdict {
     }
     let base = Base::find(
         None,
-        case.versions("sender").iter().map(|it| it.guid),
+        case.versions("sender")
+            .iter()
+            .map(|it| (it.guid, it.createtxg)),
         case.versions(&there)
             .iter()
             .map(|it| (it.guid, it.createtxg)),

@@ -2,7 +2,7 @@
 //! filesystem has been replicated and what has to stay flows out. It is the promise that `guarantee_nothing` keeps: no marks, and
 //! nevertheless no pruner of ours destroys the snapshot from which the next step can start.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use zfs_safe::guid::Guid;
 use zfs_safe::version::Txg;
@@ -12,6 +12,9 @@ use zfs_safe::version::Txg;
 pub struct Base {
     /// The guid of the sender's cursor: the receiver has confirmed that it has this.
     pub cursor: Option<Guid>,
+    /// The receiver has snapshots and not that of the cursor, and what is in common is older: it has been put back to an earlier time.
+    /// (zrepl 0.7.0 believes the cursor, and its pruner then destroys what the receiver has lost.)
+    pub is_behind: bool,
     /// The guid of the receiver's newest snapshot of which the sender has a snapshot or bookmark: the next step starts there.
     pub common: Option<Guid>,
 }
@@ -20,23 +23,35 @@ impl Base {
     /// Finds the base of a filesystem.
     pub fn find(
         cursor: Option<Guid>,
-        sender_versions: impl IntoIterator<Item = Guid>,
+        sender_versions: impl IntoIterator<Item = (Guid, Txg)>,
         receiver_snapshots: impl IntoIterator<Item = (Guid, Txg)>,
     ) -> Self {
-        let on_sender: HashSet<_> = sender_versions.into_iter().collect();
-        let common = receiver_snapshots
-            .into_iter()
-            .filter(|(guid, _)| on_sender.contains(guid))
+        let on_sender: HashMap<_, _> = sender_versions.into_iter().collect();
+        let on_receiver: HashMap<_, _> = receiver_snapshots.into_iter().collect();
+        let common = on_receiver
+            .iter()
+            .filter(|(guid, _)| on_sender.contains_key(guid))
             .max_by_key(|&(_, createtxg)| createtxg)
-            .map(|(guid, _)| guid);
-        Self { cursor, common }
+            .map(|(guid, _)| *guid);
+        let lost = cursor.filter(|cursor| !on_receiver.contains_key(cursor));
+        let age = |guid| on_sender.get(&guid);
+        let is_behind = match (lost.and_then(age), common.and_then(age)) {
+            (Some(lost), Some(common)) => common < lost,
+            _ => false,
+        };
+        Self {
+            cursor,
+            is_behind,
+            common,
+        }
     }
 
     /// The guid up to which snapshots count as replicated: the `cursor` of [`crate::prune::mark_replicated`]. It is that of the cursor
     /// if there is one. Where nothing is guaranteed there is none, so zrepl 0.7.0 cannot prune there; what the sides have in common
     /// tells as much. `None` means that nothing has been replicated.
     pub fn replicated_up_to(self) -> Option<Guid> {
-        self.cursor.or(self.common)
+        let cursor = self.cursor.filter(|_| !self.is_behind);
+        cursor.or(self.common)
     }
 
     /// The guid of the snapshot that the sender's pruner must keep, whatever its rules say: the one that the next step starts from,
@@ -59,7 +74,9 @@ mod tests {
     fn find(cursor: Option<u64>, sender: &[u64], receiver: &[(u64, u64)]) -> Base {
         Base::find(
             cursor.map(Guid::new),
-            sender.iter().copied().map(Guid::new),
+            sender
+                .iter()
+                .map(|&guid| (Guid::new(guid), Txg::new(100 + guid))),
             receiver
                 .iter()
                 .map(|&(guid, txg)| (Guid::new(guid), Txg::new(txg))),
@@ -95,6 +112,21 @@ mod tests {
             assert_eq!(base.replicated_up_to(), common);
             assert_eq!(base.kept_on_sender(), common);
             assert_eq!(base.kept_on_receiver(), common);
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_has_lost_the_snapshot_at_the_cursor_counts_as_it_is() {
+        let base = find(Some(3), &[1, 2, 3, 4], &[(1, 50), (2, 60), (9, 70)]);
+        assert_eq!(base.replicated_up_to(), Some(Guid::new(2)));
+        assert_eq!(base.kept_on_sender(), Some(Guid::new(2)));
+        // It may know less than the receiver has: then only what it knows is confirmed.
+        let base = find(Some(1), &[1, 2, 3], &[(2, 60)]);
+        assert_eq!(base.replicated_up_to(), Some(Guid::new(1)));
+        // A receiver that cannot be asked, or has nothing, does not contradict.
+        for receiver in [&[][..], &[(9, 70)]] {
+            let base = find(Some(3), &[1, 2, 3], receiver);
+            assert_eq!(base.replicated_up_to(), Some(Guid::new(3)));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which holds are on the snapshots of a dataset. ZFS tells it only snapshot by snapshot, so it is asked once for each dataset; after
 //! that this process knows, because nobody else makes marks for its jobs while it runs. Bookmarks are in every listing and need no
-//! memory. What others release meanwhile is released again, which is no error; what is made is made whether it is known or not.
+//! memory. What others release meanwhile is noticed when the snapshots are listed; until then it is released again, which is no error.
+//! What is made is made whether it is known or not.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,15 @@ struct Held {
     tags: BTreeSet<HoldTag>,
 }
 
+impl Held {
+    /// Is there a snapshot with holds that has this name and is this one?
+    fn is_among(&self, name: &SnapshotName, held: &HashMap<&str, Guid>) -> bool {
+        let expected = self.version.as_ref().map(|version| version.guid);
+        let found = held.get(name.as_str()).copied();
+        found.is_some_and(|found| expected.is_none_or(|expected| expected == found))
+    }
+}
+
 /// What is known of datasets that were asked for.
 #[derive(Debug, Default)]
 pub struct MarkMemory {
@@ -38,25 +48,36 @@ pub struct MarkMemory {
 }
 
 impl MarkMemory {
-    /// Lists the versions of a dataset. If it is not known what is held there, and the listing says of which snapshots to ask, they
-    /// need not be listed again to find out.
+    /// Lists the versions of a dataset, and learns from it what is held there. If that is not known, the listing says of which snapshots
+    /// to ask, and they need not be listed again to find out. If it is, the listing says which of it others have released.
     pub fn listing<V: AsRef<[FilesystemVersion]>>(
         &self,
         zfs: &dyn Zfs,
         dataset: &DatasetPath,
         list: impl FnOnce() -> zfs_safe::Result<V>,
     ) -> zfs_safe::Result<V> {
-        if lock(&self.datasets).contains_key(dataset) {
-            return list();
-        }
         let before = self.changes.load(Ordering::SeqCst);
         let versions = list()?;
         let snapshots = versions.as_ref().iter().filter(|it| it.is_snapshot());
-        if snapshots.clone().all(|it| it.userrefs.is_some()) {
-            // Whoever needs to know asks again, and hears of the error.
-            if let Ok(holds) = read(zfs, snapshots) {
-                self.insert(dataset, holds, before);
+        if !snapshots.clone().all(|it| it.userrefs.is_some()) {
+            // Not listed just now.
+            return Ok(versions);
+        }
+        let mut datasets = lock(&self.datasets);
+        if let Some(known) = datasets.get_mut(dataset) {
+            if self.changes.load(Ordering::SeqCst) == before && !known.is_empty() {
+                let held: HashMap<_, _> = snapshots
+                    .filter(|it| it.userrefs != Some(0))
+                    .map(|it| (it.name.as_str(), it.guid))
+                    .collect();
+                known.retain(|name, it| it.is_among(name, &held));
             }
+            return Ok(versions);
+        }
+        drop(datasets);
+        // Whoever needs to know asks again, and hears of the error.
+        if let Ok(holds) = read(zfs, snapshots) {
+            self.insert(dataset, holds, before);
         }
         Ok(versions)
     }

@@ -52,7 +52,7 @@ async fn preview(name: &str, fake: &Arc<FakeZfs>) -> Preview {
         if job.handle().name().as_str() == name {
             wanted = Some(job);
         } else {
-            tokio::spawn(Job::without_snapshots(job).start(stop.clone()));
+            tokio::spawn(Job::that_only_tells(job).start(stop.clone()));
         }
     }
     wanted.expect("configured").preview(&stop).await

@@ -27,6 +27,7 @@ fn facts(
     Facts {
         versions: snapshots(numbers),
         base: Base {
+            is_behind: false,
             cursor: cursor.map(Guid::new),
             common: common.map(Guid::new),
         },
@@ -109,14 +110,15 @@ fn what_is_held_stays_and_is_no_error() {
     let why: Vec<_> = judged
         .all()
         .iter()
-        .map(|it| it.decision.why_kept(&[last(1)]))
+        .map(|it| it.reasons(&[last(1)]).join("; "))
         .collect();
     let expected = [
-        None,
-        Some("held for a replication"),
-        Some("last_n: the newest"),
+        "last_n: number 3 from the newest, beyond 1",
+        "held for a replication",
+        "last_n: the newest",
     ];
-    assert_eq!(why, expected.map(|it| it.map(str::to_owned)));
+    assert_eq!(why, expected);
+    assert!(judged.all()[0].is_destroyed() && !judged.all()[1].is_destroyed());
 }
 
 #[test]

@@ -207,8 +207,8 @@ impl<'a> Execution<'a> {
         };
         let this = &mut self.filesystems[position];
         let filesystem = &this.pair.filesystem;
-        if let Some(listed) = planning.unchanged {
-            self.memory.keep_unchanged(filesystem, listed);
+        if let Some((at, listed)) = planning.unchanged {
+            self.memory.keep_unchanged(filesystem, at, listed);
         }
         log_plan(filesystem, &planned);
         self.uncompleted.remove(filesystem);

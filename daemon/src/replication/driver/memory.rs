@@ -1,9 +1,11 @@
 //! What a job knows of its filesystems from one run to the next: tokens that were of no use, and snapshots that have arrived
 //! without the sender knowing. It forgets filesystems that the sender does not have any more. And what the last attempt has listed
-//! of filesystems to which it then did nothing, for whoever needs the same lists.
+//! of filesystems to which it then did nothing, for whoever needs the same lists soon.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use zfs_safe::name::DatasetPath;
 use zrepl_proto::pdu::FilesystemVersion;
 
@@ -18,8 +20,36 @@ pub struct Memory {
     unchanged: Unchanged,
 }
 
-/// What both sides have listed of filesystems to which nothing has been done since: sender's versions, receiver's versions.
-pub type Unchanged = HashMap<DatasetPath, (Vec<FilesystemVersion>, Vec<FilesystemVersion>)>;
+/// What both sides have listed of filesystems to which nothing has been done since by the job. Others may do what they like, so
+/// lists are given out only while they are fresh: who destroys snapshots by an old list may destroy the last that both sides have.
+#[derive(Debug, Default)]
+pub struct Unchanged(HashMap<DatasetPath, Listed>);
+
+#[derive(Debug)]
+struct Listed {
+    at: Instant,
+    both: BothVersions,
+}
+
+/// The sender's versions and the receiver's.
+pub type BothVersions = (Vec<FilesystemVersion>, Vec<FilesystemVersion>);
+
+/// How old a list may be that pruners go by. A round that has nothing to transfer is over by then; after a long one they ask again.
+const FRESH_FOR: Duration = Duration::from_secs(60);
+
+impl Unchanged {
+    /// A filesystem was listed so at this time.
+    pub(crate) fn keep(&mut self, filesystem: DatasetPath, at: Instant, both: BothVersions) {
+        self.0.insert(filesystem, Listed { at, both });
+    }
+
+    /// What was listed of a filesystem, if that was not long before `now`.
+    pub fn take(&mut self, filesystem: &DatasetPath, now: Instant) -> Option<BothVersions> {
+        let listed = self.0.remove(filesystem)?;
+        let age = now.saturating_duration_since(listed.at);
+        (age <= FRESH_FOR).then_some(listed.both)
+    }
+}
 
 /// What is known of one filesystem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,18 +84,24 @@ impl Memory {
         }
     }
 
-    /// A filesystem of this attempt is as these lists say, and stays so.
+    /// A filesystem of this attempt was listed so at this time, and nothing will be done to it.
     pub(super) fn keep_unchanged(
         &mut self,
         filesystem: &DatasetPath,
-        listed: (Vec<FilesystemVersion>, Vec<FilesystemVersion>),
+        at: Instant,
+        both: BothVersions,
     ) {
-        self.unchanged.insert(filesystem.clone(), listed);
+        self.unchanged.keep(filesystem.clone(), at, both);
     }
 
     /// What the last attempt has listed of filesystems to which it then did nothing. To be used soon: nobody knows what others do.
     pub fn take_unchanged(&mut self) -> Unchanged {
         std::mem::take(&mut self.unchanged)
+    }
+
+    /// A run begins, or an attempt: what was listed before is not what is there now.
+    pub(super) fn forget_unchanged(&mut self) {
+        self.unchanged = Unchanged::default();
     }
 
     /// Whether nothing is known that is worth it.
@@ -76,7 +112,6 @@ impl Memory {
 
     /// An attempt begins: forgets all but these filesystems.
     pub(super) fn retain<'a>(&mut self, filesystems: impl Iterator<Item = &'a DatasetPath>) {
-        self.unchanged.clear();
         if !self.filesystems.is_empty() {
             let there: HashSet<_> = filesystems.collect();
             self.filesystems

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use zfs_safe::name::DatasetPath;
 use zrepl_proto::pdu::{
@@ -13,7 +14,7 @@ use zrepl_proto::pdu::{
 };
 
 use super::failure::Failure;
-use super::memory::Remembered;
+use super::memory::{BothVersions, Remembered};
 use super::{SUBSYSTEM, Settings, Sides};
 use crate::causes::chain;
 use crate::endpoint::mark::MarkKind;
@@ -42,8 +43,8 @@ pub(super) struct Planning {
     pub(super) outcome: Result<Planned, Failure>,
     /// Does the receiver have a snapshot of it, as far as is known?
     pub(super) is_on_receiver: bool,
-    /// What both sides have listed, if nothing is to be done.
-    pub(super) unchanged: Option<(Vec<FilesystemVersion>, Vec<FilesystemVersion>)>,
+    /// What both sides have listed and since when, if nothing is to be done.
+    pub(super) unchanged: Option<(Instant, BothVersions)>,
 }
 
 /// The steps of a filesystem, and what was found out on the way.
@@ -59,6 +60,8 @@ pub(super) struct Planned {
     pub(super) discarded_token: Option<Unusable>,
     /// A token that the sender refused.
     pub(super) refused: Option<RefusedToken>,
+    /// What both sides would be told has arrived, by a planner that tells nobody.
+    pub(super) to_confirm: Option<Step>,
 }
 
 /// Why there is no plan, and the token at which it failed, if it was one.
@@ -96,6 +99,7 @@ impl Planner {
         uncompleted: &[Step],
     ) -> Planning {
         let filesystem = &pair.filesystem;
+        let begun = Instant::now();
         let (sender, receiver) = tokio::join!(
             list(
                 &*self.sides.sender,
@@ -117,7 +121,7 @@ impl Planner {
             receiver.map_err(cannot(Side::Receiver)),
         ) {
             (Ok(sender), Ok(receiver)) => {
-                listed = is_listed.then(|| (sender.clone(), receiver.clone()));
+                listed = is_listed.then(|| (begun, (sender.clone(), receiver.clone())));
                 let facts = Facts {
                     pair,
                     sender,
@@ -166,11 +170,15 @@ impl Planner {
                 planned.refused = Some(refused);
             }
         }
-        let planned = result.map_err(|stopped| stopped.failure)?;
+        let mut planned = result.map_err(|stopped| stopped.failure)?;
         let arrived = arrived.filter(|it| planned.is_based_on(it)).cloned();
         let arrived = arrived.or_else(|| planned.unconfirmed(&confirmed));
-        if let Some(arrived) = arrived.filter(|_| self.moves_cursors() && !self.is_silent) {
-            self.catch_up(&filesystem, &arrived).await?;
+        if let Some(arrived) = arrived.filter(|_| self.moves_cursors()) {
+            if self.is_silent {
+                planned.to_confirm = Some(arrived);
+            } else {
+                self.catch_up(&filesystem, &arrived).await?;
+            }
         }
         Ok(planned)
     }
@@ -198,6 +206,7 @@ impl Planner {
             reason,
             discarded_token: plan.discarded_token,
             refused: None,
+            to_confirm: None,
         })
     }
 

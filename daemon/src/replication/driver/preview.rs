@@ -11,6 +11,7 @@ use super::{Settings, Sides, list_both};
 use crate::causes::chain;
 use crate::replication::plan::{self, Reason};
 use crate::replication::step::Step;
+use crate::replication::version::Version;
 
 /// How many filesystems are planned at the same time.
 const AT_ONCE: usize = 16;
@@ -33,6 +34,8 @@ pub struct PreviewedSteps {
     pub reason: Reason,
     /// Why what has arrived of an interrupted step would be given up, if it would.
     pub discarded_token: Option<String>,
+    /// A snapshot that has arrived, of which both sides would be told first.
+    pub to_confirm: Option<Version>,
 }
 
 /// Plans all filesystems, by path. The error says why a side cannot be asked.
@@ -60,6 +63,7 @@ pub async fn preview(sides: &Sides, settings: &Settings) -> Result<Vec<Preview>,
                         steps: planned.steps.into_iter().zip(planned.sizes).collect(),
                         reason: planned.reason,
                         discarded_token: planned.discarded_token.map(|reason| chain(&reason)),
+                        to_confirm: planned.to_confirm.map(|it| it.to),
                     }),
                 )
             };

@@ -196,7 +196,10 @@ impl World {
             .max_by_key(|mark| mark.createtxg());
         Base::find(
             cursor.map(Mark::guid),
-            self.sender.versions.iter().map(|version| version.guid),
+            self.sender
+                .versions
+                .iter()
+                .map(|version| (version.guid, version.createtxg)),
             self.receiver
                 .snapshots()
                 .map(|snapshot| (snapshot.guid, snapshot.createtxg)),

@@ -19,14 +19,21 @@ async fn the_listing_of_versions_tells_what_is_held() {
         snapshots.count()
     };
     let calls = bed.zfs.calls();
+    let of_another = Held {
+        guid: Guid::new(bed.version("p/a@2").guid),
+        is_own: false,
+    };
     assert_eq!(listed(&calls), 1, "{calls:?}");
     let asked: Vec<_> = calls.iter().filter(|it| it.starts_with("holds")).collect();
     assert_eq!(asked, ["holds p/a@1", "holds p/a@2"]);
-    assert_eq!(
-        bed.sender.held("p/a").await,
-        [Guid::new(bed.version("p/a@2").guid)]
-    );
+    assert_eq!(bed.sender.held("p/a").await, [of_another]);
     assert_eq!(bed.zfs.calls(), [""; 0]);
+
+    // What others release is noticed as soon as the snapshots are listed anew.
+    bed.zfs.release_by_hand("p/a@2", "zrepl_STEP_J_other");
+    bed.zfs.make("p/a@4");
+    bed.versions("p/a").await.expect("lists");
+    assert_eq!(bed.sender.held("p/a").await, []);
 
     // If that fails, there is a list nevertheless, and whoever wants to know what is held asks again.
     let bed = Bed::new(&["p/a@1", "p/a@2"]);
@@ -36,10 +43,7 @@ async fn the_listing_of_versions_tells_what_is_held() {
     assert_eq!(bed.versions("p/a").await.expect("lists"), ["@1", "@2"]);
     assert_eq!(bed.sender.held("p/a").await, []);
     bed.zfs.mend();
-    assert_eq!(
-        bed.sender.held("p/a").await,
-        [Guid::new(bed.version("p/a@2").guid)]
-    );
+    assert_eq!(bed.sender.held("p/a").await, [of_another]);
 }
 
 #[tokio::test]
