@@ -64,6 +64,15 @@ impl Snapping {
         }
     }
 
+    /// Of a job whose snapshots others take.
+    #[cfg(test)]
+    pub(super) fn manual() -> Self {
+        Self {
+            snapper: Arc::new(Snapper::manual()),
+            rounds: Rounds::Manual,
+        }
+    }
+
     /// What a round would take now; nothing if others take snapshots.
     pub(super) async fn preview(&self) -> Option<preview::Snapshots> {
         match &self.rounds {

@@ -352,3 +352,47 @@ pub(in crate::endpoint) fn version(
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::endpoint::fake_zfs::FakeZfs;
+
+    /// Something happens between a listing and the reading of holds that follows from it.
+    #[test]
+    fn what_a_change_has_overtaken_is_not_remembered() {
+        const TAG: &str = "zrepl_STEP_J_job";
+        let fake = Arc::new(FakeZfs::with(&["p/a@1", "p/a@2"]));
+        let commit = GroupCommit::new(Arc::clone(&fake) as _);
+        let dataset = DatasetPath::new("p/a").expect("valid");
+        let list = || fake.versions(&dataset, &VersionQuery::SNAPSHOTS.with_userrefs());
+        let request = |name: &str| HoldRequest {
+            snapshot: dataset.snapshot(name).expect("valid"),
+            tag: HoldTag::new(TAG).expect("valid"),
+        };
+        let held = |memory: &MarkMemory| -> Vec<String> {
+            let inventory = memory.holds(&*fake, &dataset).expect("asks");
+            inventory.marks().iter().map(ToString::to_string).collect()
+        };
+        let memory = MarkMemory::default();
+        for (change, expected) in [
+            (Change::Hold(request("1")), 1),
+            (Change::Hold(request("2")), 2),
+            (Change::Release(request("1")), 1),
+        ] {
+            // Known from the second time on, and not before.
+            let listed = memory.listing(&*fake, &dataset, || {
+                let listed = list()?;
+                memory.apply(&commit, vec![change]);
+                Ok(listed)
+            });
+            listed.expect("lists");
+            assert_eq!(held(&memory).len(), expected);
+            if expected == 1 {
+                memory.forget(&dataset);
+            }
+        }
+    }
+}

@@ -86,6 +86,45 @@ fn start(interval: Option<Duration>, takes: Duration) -> Running {
     }
 }
 
+/// With a snapshotter that only passes on what is asked of it.
+#[tokio::test(start_paused = true)]
+async fn a_round_of_snapshots_is_followed_by_one_invocation_however_busy_the_job_is() {
+    let diary = Diary(Arc::default(), Instant::now());
+    let (signals, stop) = (Arc::new(Signals::default()), CancellationToken::new());
+    let snapping = Snapping::manual();
+    let snapper = Arc::clone(&snapping.snapper);
+    let active = Active {
+        signals: Arc::clone(&signals),
+        interval: None,
+        invocation: Box::new(Busy {
+            diary: diary.clone(),
+            takes: MINUTE,
+            ends_within: MINUTE,
+        }),
+        snapping: Some(snapping),
+    };
+    let task = tokio::spawn(active.run(stop.clone()));
+    sleep(Duration::from_secs(10)).await;
+    snapper.snapshot_now();
+    sleep(Duration::from_secs(20)).await;
+    // While it is busy with the first.
+    for _ in 0..3 {
+        snapper.snapshot_now();
+        sleep(Duration::from_secs(5)).await;
+    }
+    sleep(10 * MINUTE).await;
+    let expected = [("begun", 10), ("done", 70), ("begun", 70), ("done", 130)];
+    assert_eq!(diary.take(), expected);
+    // One that prunes, and a round meanwhile: both are served.
+    signals.prune().expect("waits for it");
+    sleep(Duration::from_secs(5)).await;
+    snapper.snapshot_now();
+    sleep(10 * MINUTE).await;
+    assert_eq!(diary.take().len(), 4);
+    stop.cancel();
+    task.await.expect("did not panic");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_push_job_runs_when_it_is_woken_up_and_not_before() {
     let job = start(None, MINUTE);

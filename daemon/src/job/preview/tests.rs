@@ -25,6 +25,16 @@ const JOBS: &str = "jobs:
   pruning:
     keep_sender: [{type: not_replicated}, {type: regex, regex: '^keep'}]
     keep_receiver: [{type: last_n, count: 1}]
+- {type: source, name: source, filesystems: {tank/src: true}, serve: {type: local, listener_name: s}, snapshotting: {type: manual}}
+- type: pull
+  name: pull
+  root_fs: tank/pulled
+  interval: manual
+  connect: {type: local, listener_name: s, client_identity: me}
+  recv: {placeholder: {encryption: 'off'}}
+  pruning:
+    keep_sender: [{type: regex, regex: '.*'}]
+    keep_receiver: [{type: last_n, count: 1}]
 - type: snap
   name: snap
   filesystems: {tank/src: true}
@@ -126,6 +136,45 @@ async fn a_push_job_tells_what_it_would_send_and_what_would_go_then() {
     assert_eq!(lines(receiver), expected);
     let after = (fake.contents("tank/src"), fake.contents("tank/new"));
     assert_eq!(before, after);
+}
+
+/// Marks that look as if nobody needed them may be those of a step that the daemon is carrying out: it would remove them, and knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_looks_stale_stays_on_both_sides() {
+    let fake = Arc::new(FakeZfs::with(&[
+        "tank/backup",
+        "tank/pulled",
+        "tank/src@1",
+        "tank/src@2",
+    ]));
+    for (job, own) in [("push", "push"), ("pull", "source")] {
+        fake.hold_by_hand("tank/src@1", &format!("zrepl_STEP_J_{own}"));
+        let guid = fake.guid("tank/src@2");
+        fake.make(&format!(
+            "tank/src#zrepl_CURSOR_G_{guid:016x}_J_{own}=tank/src@2"
+        ));
+        let there = if job == "push" {
+            "tank/backup/me/tank/src"
+        } else {
+            "tank/pulled/tank/src"
+        };
+        for snapshot in ["@1", "@2"] {
+            fake.make(&format!("{there}{snapshot}"));
+            let holder = if job == "push" { "sink" } else { "pull" };
+            let tag = format!("zrepl_last_received_J_{holder}");
+            fake.hold_by_hand(&format!("{there}{snapshot}"), &tag);
+        }
+        let before = [fake.contents("tank/src"), fake.contents(there)];
+        let preview = preview(job, &fake).await;
+        let replication = preview.replication.expect("replicates");
+        assert_eq!(replication.error, None);
+        assert!(!preview.pruning.is_empty());
+        assert_eq!(
+            [fake.contents("tank/src"), fake.contents(there)],
+            before,
+            "{job}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -716,3 +716,27 @@ async fn memory_forgets_filesystems_that_are_gone() {
 }
 
 mod random;
+
+/// What pruners may go by without asking again.
+#[tokio::test(start_paused = true)]
+async fn lists_are_kept_of_filesystems_to_which_nothing_was_done_and_of_the_last_attempt_only() {
+    let world = World::new(&["p:1", "p/a:2", "p/b:3,4"])
+        .received("p", &[1])
+        .received("p/b", &[3]);
+    let mut memory = Memory::default();
+    replicate_again(&world, &settings(), &mut memory).await;
+    let mut unchanged = memory.take_unchanged();
+    let now = Instant::now();
+    let path = |name| zfs_safe::name::DatasetPath::new(name).expect("valid");
+    let listed = unchanged.take(&path("p"), now).expect("nothing was done");
+    assert_eq!((listed.0.len(), listed.1.len()), (2, 1), "with its cursor");
+    for changed in ["p/a", "p/b"] {
+        assert!(unchanged.take(&path(changed), now).is_none(), "{changed}");
+    }
+    // A run that nobody takes the lists of, and one that cannot list.
+    replicate_again(&world, &settings(), &mut memory).await;
+    let unreachable = Op::Filesystems(Side::Receiver);
+    let world = world.fault(unreachable, "", How::Permanent);
+    replicate_again(&world, &settings(), &mut memory).await;
+    assert!(memory.take_unchanged().take(&path("p"), now).is_none());
+}
