@@ -29,6 +29,8 @@ struct Told {
     unreachable: bool,
     /// Whose versions and cursors cannot be told.
     unknown: Vec<&'static str>,
+    /// No cursors can.
+    has_no_cursors: bool,
     asked: Mutex<Vec<String>>,
 }
 
@@ -110,6 +112,9 @@ impl Endpoint for Told {
         request: ReplicationCursorReq,
     ) -> Result<ReplicationCursorRes, EndpointError> {
         self.check(&request.filesystem)?;
+        if self.has_no_cursors {
+            return Err(EndpointError::Failed("no bookmarks".to_owned()));
+        }
         let cursor = self.cursors.get(&*request.filesystem);
         Ok(ReplicationCursorRes::new(cursor.copied()))
     }
@@ -329,6 +334,22 @@ async fn a_filesystem_that_cannot_be_asked_about_keeps_everything() {
             assert_eq!(destroyed, ["destroy p/b s1,s2"], "{side}");
         }
     }
+}
+
+#[tokio::test]
+async fn where_the_cursor_is_not_known_nothing_goes() {
+    let sender = Arc::new(Told {
+        has_no_cursors: true,
+        ..Told::new(&[("p/a", &[1, 2, 3])])
+    });
+    let receiver = Arc::new(Told::new(&[("p/a", &[1, 2, 3])]));
+    let report = prune(Side::Sender, 1, &sender, &receiver).await;
+    let failed = &report.completed.expect("has run")[0].last_error;
+    assert_eq!(
+        failed,
+        "cannot get replication cursor bookmark: no bookmarks"
+    );
+    assert!(!sender.take().iter().any(|it| it.starts_with("destroy")));
 }
 
 #[tokio::test]
