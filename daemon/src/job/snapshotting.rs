@@ -1,16 +1,19 @@
 //! Takes the snapshots of a job: its filter, names and hooks and the clock flow in, snapshots flow out, and how far they are.
 //!
-//! Filesystems without hooks are snapshotted together: all of a pool at one instant. If ZFS refuses some of them, the others are
-//! taken without those. Filesystems with hooks come one by one afterwards.
+//! Filesystems without hooks are snapshotted together: all of a pool at one instant, as far as ZFS lets us. Filesystems with hooks
+//! come one by one afterwards.
 
+mod together;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use zfs_safe::error::{Operation, Reason};
-use zfs_safe::name::{DatasetPath, NameError, SnapshotName};
-use zfs_safe::{Outcome, ZfsError};
+use zfs_safe::ZfsError;
+use zfs_safe::name::{DatasetPath, NameError, PoolName, SnapshotName};
 
+use self::together::{Taken, take_all};
 use super::preview;
 use crate::causes::chain;
 use crate::endpoint::local_zfs::LocalZfs;
@@ -39,6 +42,8 @@ pub(super) struct Taking {
 enum NotTaken {
     #[error("cannot name the snapshot")]
     Name(#[from] NameError),
+    #[error("not tried: the job is being stopped")]
+    Stopped,
     #[error(transparent)]
     Zfs(#[from] ZfsError),
 }
@@ -75,7 +80,7 @@ impl Snapshots for Taking {
         for hook in unused {
             hook.warn();
         }
-        let mut is_well = self.take_together(without, progress).await;
+        let mut is_well = self.take_together(without, progress, stop).await;
         for hooks in with {
             if stop.is_cancelled() {
                 return Err(RoundError::Incomplete);
@@ -126,19 +131,39 @@ impl Taking {
     }
 
     /// Says whether all went well.
-    async fn take_together(&self, filesystems: Vec<DatasetPath>, progress: &Progress) -> bool {
+    async fn take_together(
+        &self,
+        filesystems: Vec<DatasetPath>,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> bool {
         let now = Timestamp::now();
         let name = self.naming.name_at(now);
-        for filesystem in &filesystems {
-            progress.started(filesystem, &name, now);
-        }
-        let take = move |zfs: &LocalZfs| take_all(zfs, filesystems, &name);
-        let taken = self.zfs.run(take).await;
         let mut is_well = true;
-        for (filesystem, result) in taken {
-            is_well &= note(&filesystem, &result);
-            progress.ended(&filesystem, result.is_ok(), Timestamp::now());
+        let mut note = |taken: &Taken| {
+            is_well &= note(&taken.filesystem, &taken.result);
+            progress.ended(&taken.filesystem, taken.result.is_ok(), Timestamp::now());
+        };
+        let mut pools: BTreeMap<PoolName, Vec<SnapshotName>> = BTreeMap::new();
+        for filesystem in filesystems {
+            progress.started(&filesystem, &name, now);
+            match filesystem.snapshot(&name) {
+                Ok(snapshot) => pools.entry(filesystem.pool()).or_default().push(snapshot),
+                Err(error) => note(&Taken {
+                    filesystem,
+                    result: Err(error.into()),
+                }),
+            }
         }
+        let stop = stop.clone();
+        let take = move |zfs: &LocalZfs| {
+            let mut taken = Vec::new();
+            for (pool, snapshots) in pools {
+                take_all(zfs.commit(), &pool, snapshots, &stop, |it| taken.extend(it));
+            }
+            taken
+        };
+        self.zfs.run(take).await.iter().for_each(note);
         is_well
     }
 
@@ -159,14 +184,18 @@ impl Taking {
                 return false;
             }
         };
-        let around = hooks.around(snapshot);
+        let around = hooks.around(snapshot.clone());
         let edges = around.progress();
         let take = || {
-            let filesystem = filesystem.clone();
+            let stop = stop.clone();
             self.zfs.run(move |zfs| {
-                let mut taken = take_all(zfs, vec![filesystem], &name);
+                let mut taken = Vec::new();
+                let pool = snapshot.pool();
+                take_all(zfs.commit(), &pool, vec![snapshot], &stop, |it| {
+                    taken.extend(it);
+                });
                 // There is one result for each.
-                taken.pop().map_or(Ok(()), |(_, result)| result)
+                taken.pop().map_or(Ok(()), |it| it.result)
             })
         };
         let running = around.run(stop, take);
@@ -191,55 +220,6 @@ impl Taking {
     }
 }
 
-/// Takes snapshots of these filesystems, as many as possible of each pool at one instant. Blocks for a transaction group, and for one
-/// more for each time that some are refused.
-fn take_all(
-    zfs: &LocalZfs,
-    filesystems: Vec<DatasetPath>,
-    name: &str,
-) -> Vec<(DatasetPath, Result<(), NotTaken>)> {
-    let mut done = Vec::with_capacity(filesystems.len());
-    let mut left: Vec<SnapshotName> = Vec::with_capacity(filesystems.len());
-    for filesystem in filesystems {
-        match filesystem.snapshot(name) {
-            Ok(snapshot) => left.push(snapshot),
-            Err(error) => done.push((filesystem, Err(error.into()))),
-        }
-    }
-    while !left.is_empty() {
-        let outcomes = zfs.commit().snapshot(&left, &[]);
-        let before = left.len();
-        let mut again = Vec::new();
-        for (snapshot, outcome) in std::mem::take(&mut left).into_iter().zip(outcomes) {
-            let failed = |reason| {
-                let error = ZfsError::new(Operation::Snapshot, snapshot.as_str(), reason);
-                Err(NotTaken::from(error))
-            };
-            let result = match outcome {
-                Outcome::Done => Ok(()),
-                Outcome::AlreadyDone => failed(Reason::AlreadyExists),
-                Outcome::Missing => failed(Reason::NotFound),
-                Outcome::Failed(error) => Err(error.into()),
-                Outcome::NotTried => {
-                    again.push(snapshot);
-                    continue;
-                }
-            };
-            done.push((snapshot.dataset(), result));
-        }
-        if again.len() == before {
-            // ZFS says nothing about any of them: asking again would not end.
-            let error = |name: &SnapshotName| {
-                ZfsError::new(Operation::Snapshot, name.as_str(), Reason::Other)
-            };
-            done.extend(again.iter().map(|it| (it.dataset(), Err(error(it).into()))));
-            break;
-        }
-        left = again;
-    }
-    done
-}
-
 /// Logs what became of a snapshot. Says whether it was taken.
 fn note(filesystem: &DatasetPath, result: &Result<(), NotTaken>) -> bool {
     match result {
@@ -253,3 +233,6 @@ fn note(filesystem: &DatasetPath, result: &Result<(), NotTaken>) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
