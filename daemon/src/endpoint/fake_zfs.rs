@@ -43,7 +43,11 @@ struct Surprise {
 }
 
 /// Judges calls for snapshots as wholes.
-struct Refusal(Box<dyn FnMut(&[String]) -> Option<Reason> + Send>);
+trait Judge: FnMut(&[String]) -> Option<Reason> + Send {}
+
+impl<T: FnMut(&[String]) -> Option<Reason> + Send> Judge for T {}
+
+struct Refusal(Box<dyn Judge>);
 
 #[derive(Debug, Default)]
 struct State {
