@@ -3,17 +3,21 @@
 //! Filesystems without hooks are snapshotted together: all of a pool at one instant, as far as ZFS lets us. Filesystems with hooks
 //! come one by one afterwards.
 
+mod pools;
 mod together;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use zfs_safe::ZfsError;
 use zfs_safe::name::{DatasetPath, NameError, PoolName, SnapshotName};
 
-use self::together::{Taken, take_all};
+use self::pools::{NoAnswer, Pools};
+use self::together::Taken;
 use super::preview;
 use crate::causes::chain;
 use crate::endpoint::local_zfs::LocalZfs;
@@ -31,10 +35,11 @@ const SUBSYSTEM: &str = "snapshot";
 /// Takes snapshots of a job's filesystems.
 #[derive(Debug)]
 pub(super) struct Taking {
-    pub(super) zfs: LocalZfs,
-    pub(super) filesystems: FilesystemFilter,
-    pub(super) naming: SnapshotNaming,
-    pub(super) hooks: Hooks,
+    zfs: LocalZfs,
+    filesystems: FilesystemFilter,
+    naming: SnapshotNaming,
+    hooks: Hooks,
+    pools: Pools,
 }
 
 /// Why there is no snapshot of a filesystem.
@@ -42,6 +47,8 @@ pub(super) struct Taking {
 enum NotTaken {
     #[error("cannot name the snapshot")]
     Name(#[from] NameError),
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
     #[error("not tried: the job is being stopped")]
     Stopped,
     #[error(transparent)]
@@ -96,6 +103,21 @@ impl Snapshots for Taking {
 }
 
 impl Taking {
+    pub(super) fn new(
+        zfs: LocalZfs,
+        filesystems: FilesystemFilter,
+        naming: SnapshotNaming,
+        hooks: Hooks,
+    ) -> Self {
+        Self {
+            pools: Pools::new(zfs.clone()),
+            zfs,
+            filesystems,
+            naming,
+            hooks,
+        }
+    }
+
     /// All filesystems of the job that there are now.
     async fn list(&self) -> Result<Vec<DatasetPath>, RoundError> {
         let filter = self.filesystems.clone();
@@ -130,7 +152,7 @@ impl Taking {
         }
     }
 
-    /// Says whether all went well.
+    /// All pools at the same time. Says whether all went well.
     async fn take_together(
         &self,
         filesystems: Vec<DatasetPath>,
@@ -140,31 +162,27 @@ impl Taking {
         let now = Timestamp::now();
         let name = self.naming.name_at(now);
         let mut is_well = true;
-        let mut note = |taken: &Taken| {
-            is_well &= note(&taken.filesystem, &taken.result);
-            progress.ended(&taken.filesystem, taken.result.is_ok(), Timestamp::now());
-        };
         let mut pools: BTreeMap<PoolName, Vec<SnapshotName>> = BTreeMap::new();
         for filesystem in filesystems {
             progress.started(&filesystem, &name, now);
             match filesystem.snapshot(&name) {
                 Ok(snapshot) => pools.entry(filesystem.pool()).or_default().push(snapshot),
-                Err(error) => note(&Taken {
-                    filesystem,
-                    result: Err(error.into()),
-                }),
+                Err(error) => is_well &= ended(&filesystem, &Err(error.into()), progress),
             }
         }
-        let stop = stop.clone();
-        let take = move |zfs: &LocalZfs| {
-            let mut taken = Vec::new();
-            for (pool, snapshots) in pools {
-                take_all(zfs.commit(), &pool, snapshots, &stop, |it| taken.extend(it));
-            }
-            taken
-        };
-        self.zfs.run(take).await.iter().for_each(note);
-        is_well
+        let mut taking = JoinSet::new();
+        for (pool, snapshots) in pools {
+            let (pools, progress, stop) = (self.pools.clone(), progress.clone(), stop.clone());
+            let take = async move {
+                let mut is_well = true;
+                let note = |it: Taken| is_well &= ended(&it.filesystem, &it.result, &progress);
+                pools.take(&pool, snapshots, &stop, note).await;
+                is_well
+            };
+            taking.spawn(take.in_current_span());
+        }
+        let all = taking.join_all().await;
+        is_well && all.into_iter().all(|it| it)
     }
 
     async fn take_with_hooks(
@@ -173,30 +191,29 @@ impl Taking {
         progress: &Progress,
         stop: &CancellationToken,
     ) -> bool {
-        let (filesystem, now) = (hooks.filesystem().clone(), Timestamp::now());
+        let filesystem = hooks.filesystem().clone();
+        let now = Timestamp::now();
         let name = self.naming.name_at(now);
         progress.started(&filesystem, &name, now);
-        let snapshot = match filesystem.snapshot(&name) {
+        let pool = filesystem.pool();
+        // No hook runs for a snapshot that cannot be.
+        let possible = filesystem.snapshot(&name).map_err(NotTaken::from);
+        let possible = possible.and_then(|snapshot| {
+            self.pools.check(&pool)?;
+            Ok(snapshot)
+        });
+        let snapshot = match possible {
             Ok(snapshot) => snapshot,
-            Err(error) => {
-                note(&filesystem, &Err(error.into()));
-                progress.ended(&filesystem, false, Timestamp::now());
-                return false;
-            }
+            Err(error) => return ended(&filesystem, &Err(error), progress),
         };
         let around = hooks.around(snapshot.clone());
         let edges = around.progress();
-        let take = || {
-            let stop = stop.clone();
-            self.zfs.run(move |zfs| {
-                let mut taken = Vec::new();
-                let pool = snapshot.pool();
-                take_all(zfs.commit(), &pool, vec![snapshot], &stop, |it| {
-                    taken.extend(it);
-                });
-                // There is one result for each.
-                taken.pop().map_or(Ok(()), |it| it.result)
-            })
+        let take = async || {
+            // There is one result for each.
+            let mut result = Ok(());
+            let note = |it: Taken| result = it.result;
+            self.pools.take(&pool, vec![snapshot], stop, note).await;
+            result
         };
         let running = around.run(stop, take);
         tokio::pin!(running);
@@ -218,6 +235,13 @@ impl Taking {
         progress.ended(&filesystem, is_well, Timestamp::now());
         is_well
     }
+}
+
+/// It is over for a filesystem without hooks, or before its hooks. Says whether a snapshot was taken.
+fn ended(filesystem: &DatasetPath, result: &Result<(), NotTaken>, progress: &Progress) -> bool {
+    let is_taken = note(filesystem, result);
+    progress.ended(filesystem, is_taken, Timestamp::now());
+    is_taken
 }
 
 /// Logs what became of a snapshot. Says whether it was taken.
