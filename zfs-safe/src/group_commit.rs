@@ -180,7 +180,8 @@ struct SnapshotRequest {
 }
 
 /// Takes the snapshots of several requests in as few calls as possible. Requests go together if their properties are
-/// equal and no filesystem occurs twice. A request with a failed item drops out, and the others are tried again.
+/// equal and no filesystem occurs twice. A request with a failed item drops out, and the others are tried again. If all
+/// have one, as when a call lacks space, nobody knows whose fault it is: each is made alone then, once.
 fn run_snapshots(
     requests: &[SnapshotRequest],
     call: impl Fn(&[SnapshotName], &[(PropertyName, String)]) -> Vec<Outcome>,
@@ -221,6 +222,12 @@ fn run_snapshots(
             })
             .collect();
         let alone = split.len() == 1;
+        if !alone && split.iter().all(|(_, outcomes)| has_failure(outcomes)) {
+            for (index, _) in split {
+                results[index] = Some(call(&requests[index].snapshots, properties));
+            }
+            continue;
+        }
         let somebody_failed = split.iter().any(|(_, outcomes)| has_failure(outcomes));
         for (index, outcomes) in split {
             // With nobody to blame, everyone's outcome stands, lest this goes on for ever.
@@ -452,6 +459,33 @@ mod tests {
         ));
         assert_eq!(results[2], [Outcome::Done]);
         assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn requests_that_fail_together_without_a_culprit_are_made_alone() {
+        let sizes = Mutex::new(Vec::new());
+        let requests = [
+            request(&["p/a@1", "p/b@1"]),
+            request(&["p/c@1", "p/d@1", "p/e@1"]),
+            request(&["p/f@1"]),
+        ];
+        // A kernel that has room for two, and names nobody.
+        let results = run_snapshots(&requests, |names, _| {
+            lock(&sizes).push(names.len());
+            let outcome = |name: &SnapshotName| match names.len() {
+                ..=2 => Outcome::Done,
+                _ => Outcome::Failed(ZfsError::new(
+                    Operation::Snapshot,
+                    name.as_str(),
+                    Reason::NoSpace,
+                )),
+            };
+            names.iter().map(outcome).collect()
+        });
+        assert_eq!(results[0], [Outcome::Done, Outcome::Done]);
+        assert!(has_failure(&results[1]));
+        assert_eq!(results[2], [Outcome::Done]);
+        assert_eq!(*lock(&sizes), [6, 2, 3, 1]);
     }
 
     #[test]

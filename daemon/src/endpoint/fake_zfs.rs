@@ -31,6 +31,7 @@ pub(crate) struct FakeZfs {
     state: Mutex<State>,
     calls: Mutex<Vec<String>>,
     failures: Mutex<Vec<(Operation, String, Reason)>>,
+    refusal: Mutex<Option<Refusal>>,
     surprise: Mutex<Option<Surprise>>,
     counters: Counters,
 }
@@ -40,6 +41,13 @@ struct Surprise {
     before: String,
     what: Box<dyn FnOnce(&FakeZfs) + Send>,
 }
+
+/// Judges calls for snapshots as wholes.
+trait Judge: FnMut(&[String]) -> Option<Reason> + Send {}
+
+impl<T: FnMut(&[String]) -> Option<Reason> + Send> Judge for T {}
+
+struct Refusal(Box<dyn Judge>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -156,9 +164,19 @@ impl FakeZfs {
         lock(&self.failures).push((operation, name.to_owned(), reason));
     }
 
+    /// From now on calls for snapshots of one pool fail without naming anybody, if this finds a reason. It is asked only if nothing
+    /// else is wrong, and what it lets pass is taken.
+    pub(crate) fn refuse_snapshots(
+        &self,
+        judge: impl FnMut(&[String]) -> Option<Reason> + Send + 'static,
+    ) {
+        *lock(&self.refusal) = Some(Refusal(Box::new(judge)));
+    }
+
     /// From now on nothing fails.
     pub(crate) fn mend(&self) {
         lock(&self.failures).clear();
+        *lock(&self.refusal) = None;
     }
 
     /// Does something just before the next call that is written down with this beginning.
@@ -226,6 +244,40 @@ impl FakeZfs {
         }
     }
 
+    /// All of them or none, as the kernel does it.
+    fn snapshot_pool(&self, snapshots: &[&SnapshotName]) -> Vec<Outcome> {
+        let operation = Operation::Snapshot;
+        let mut state = lock(&self.state);
+        let mut problem = |name: &SnapshotName| {
+            let problem = |reason| ZfsError::new(operation, name.as_str(), reason);
+            if let Err(error) = self.check(operation, name.as_str()) {
+                Some(error)
+            } else if !state.datasets.contains_key(&name.dataset()) {
+                Some(problem(Reason::NotFound))
+            } else {
+                let there = state.find(name.as_str());
+                there.map(|_| problem(Reason::AlreadyExists))
+            }
+        };
+        let problems: Vec<_> = snapshots.iter().map(|name| problem(name)).collect();
+        if problems.iter().any(Option::is_some) {
+            let outcome = |problem: Option<_>| problem.map_or(Outcome::NotTried, Outcome::Failed);
+            return problems.into_iter().map(outcome).collect();
+        }
+        let names: Vec<_> = snapshots.iter().map(ToString::to_string).collect();
+        let refused = lock(&self.refusal).as_mut().and_then(|it| (it.0)(&names));
+        if let Some(reason) = refused {
+            let failed = |name| Outcome::Failed(ZfsError::new(operation, name, reason.clone()));
+            return names.into_iter().map(failed).collect();
+        }
+        let txg = state.next_txg();
+        for (name, thousand) in snapshots.iter().zip(1..) {
+            let guid = Some(1000 * thousand + txg);
+            state.snapshot_within(txg, name.dataset().as_str(), name.name(), guid);
+        }
+        vec![Outcome::Done; snapshots.len()]
+    }
+
     fn each<T: fmt::Display>(
         &self,
         (operation, call): (Operation, &str),
@@ -275,6 +327,11 @@ impl State {
 
     fn snapshot(&mut self, dataset: &str, snapshot: &str, guid: Option<u64>) {
         let txg = self.next_txg();
+        self.snapshot_within(txg, dataset, snapshot, guid);
+    }
+
+    /// What is of one transaction group is of one instant.
+    fn snapshot_within(&mut self, txg: u64, dataset: &str, snapshot: &str, guid: Option<u64>) {
         let version = Version {
             guid: guid.unwrap_or(1000 + txg),
             createtxg: txg,
@@ -609,14 +666,21 @@ impl Zfs for FakeZfs {
     }
 
     fn snapshot(&self, snapshots: &[SnapshotName], _: &[(PropertyName, String)]) -> Vec<Outcome> {
-        self.each(
-            (Operation::Snapshot, "snapshot"),
-            snapshots,
-            |state, name| {
-                state.snapshot(name.dataset().as_str(), name.name(), None);
-                Outcome::Done
-            },
-        )
+        let names: Vec<_> = snapshots.iter().map(ToString::to_string).collect();
+        self.called(format!("snapshot {}", names.join(" ")));
+        let mut pools: BTreeMap<PoolName, Vec<usize>> = BTreeMap::new();
+        for (index, name) in snapshots.iter().enumerate() {
+            pools.entry(name.pool()).or_default().push(index);
+        }
+        let mut outcomes = vec![Outcome::NotTried; snapshots.len()];
+        for indices in pools.into_values() {
+            let of_pool: Vec<_> = indices.iter().map(|&index| &snapshots[index]).collect();
+            let of_pool = self.snapshot_pool(&of_pool);
+            for (index, outcome) in indices.into_iter().zip(of_pool) {
+                outcomes[index] = outcome;
+            }
+        }
+        outcomes
     }
 
     fn bookmark(&self, requests: &[BookmarkRequest]) -> Vec<Outcome> {
@@ -812,5 +876,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl fmt::Debug for Surprise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "before {:?}", self.before)
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refusal")
     }
 }

@@ -40,12 +40,12 @@ impl Snapping {
         hooks: Hooks,
     ) -> Self {
         let taking = |naming: &crate::snapshot::naming::SnapshotNaming| {
-            Rounds::Taking(Box::new(Taking {
+            Rounds::Taking(Box::new(Taking::new(
                 zfs,
                 filesystems,
-                naming: naming.clone(),
+                naming.clone(),
                 hooks,
-            }))
+            )))
         };
         let (snapper, rounds) = match config {
             Snapshotting::Periodic(periodic) => (

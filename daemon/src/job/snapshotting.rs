@@ -1,16 +1,23 @@
 //! Takes the snapshots of a job: its filter, names and hooks and the clock flow in, snapshots flow out, and how far they are.
 //!
-//! Filesystems without hooks are snapshotted together: all of a pool at one instant. If ZFS refuses some of them, the others are
-//! taken without those. Filesystems with hooks come one by one afterwards.
+//! Filesystems without hooks are snapshotted together: all of a pool at one instant, as far as ZFS lets us. Filesystems with hooks
+//! come one by one afterwards.
 
+mod pools;
+mod together;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use zfs_safe::error::{Operation, Reason};
-use zfs_safe::name::{DatasetPath, NameError, SnapshotName};
-use zfs_safe::{Outcome, ZfsError};
+use tracing::Instrument as _;
+use zfs_safe::ZfsError;
+use zfs_safe::name::{DatasetPath, NameError, PoolName, SnapshotName};
 
+use self::pools::{NoAnswer, Pools};
+use self::together::Taken;
 use super::preview;
 use crate::causes::chain;
 use crate::endpoint::local_zfs::LocalZfs;
@@ -28,10 +35,11 @@ const SUBSYSTEM: &str = "snapshot";
 /// Takes snapshots of a job's filesystems.
 #[derive(Debug)]
 pub(super) struct Taking {
-    pub(super) zfs: LocalZfs,
-    pub(super) filesystems: FilesystemFilter,
-    pub(super) naming: SnapshotNaming,
-    pub(super) hooks: Hooks,
+    zfs: LocalZfs,
+    filesystems: FilesystemFilter,
+    naming: SnapshotNaming,
+    hooks: Hooks,
+    pools: Pools,
 }
 
 /// Why there is no snapshot of a filesystem.
@@ -39,6 +47,10 @@ pub(super) struct Taking {
 enum NotTaken {
     #[error("cannot name the snapshot")]
     Name(#[from] NameError),
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    #[error("not tried: the job is being stopped")]
+    Stopped,
     #[error(transparent)]
     Zfs(#[from] ZfsError),
 }
@@ -75,7 +87,7 @@ impl Snapshots for Taking {
         for hook in unused {
             hook.warn();
         }
-        let mut is_well = self.take_together(without, progress).await;
+        let mut is_well = self.take_together(without, progress, stop).await;
         for hooks in with {
             if stop.is_cancelled() {
                 return Err(RoundError::Incomplete);
@@ -91,6 +103,21 @@ impl Snapshots for Taking {
 }
 
 impl Taking {
+    pub(super) fn new(
+        zfs: LocalZfs,
+        filesystems: FilesystemFilter,
+        naming: SnapshotNaming,
+        hooks: Hooks,
+    ) -> Self {
+        Self {
+            pools: Pools::new(zfs.clone()),
+            zfs,
+            filesystems,
+            naming,
+            hooks,
+        }
+    }
+
     /// All filesystems of the job that there are now.
     async fn list(&self) -> Result<Vec<DatasetPath>, RoundError> {
         let filter = self.filesystems.clone();
@@ -125,21 +152,37 @@ impl Taking {
         }
     }
 
-    /// Says whether all went well.
-    async fn take_together(&self, filesystems: Vec<DatasetPath>, progress: &Progress) -> bool {
+    /// All pools at the same time. Says whether all went well.
+    async fn take_together(
+        &self,
+        filesystems: Vec<DatasetPath>,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> bool {
         let now = Timestamp::now();
         let name = self.naming.name_at(now);
-        for filesystem in &filesystems {
-            progress.started(filesystem, &name, now);
-        }
-        let take = move |zfs: &LocalZfs| take_all(zfs, filesystems, &name);
-        let taken = self.zfs.run(take).await;
         let mut is_well = true;
-        for (filesystem, result) in taken {
-            is_well &= note(&filesystem, &result);
-            progress.ended(&filesystem, result.is_ok(), Timestamp::now());
+        let mut pools: BTreeMap<PoolName, Vec<SnapshotName>> = BTreeMap::new();
+        for filesystem in filesystems {
+            progress.started(&filesystem, &name, now);
+            match filesystem.snapshot(&name) {
+                Ok(snapshot) => pools.entry(filesystem.pool()).or_default().push(snapshot),
+                Err(error) => is_well &= ended(&filesystem, &Err(error.into()), progress),
+            }
         }
-        is_well
+        let mut taking = JoinSet::new();
+        for (pool, snapshots) in pools {
+            let (pools, progress, stop) = (self.pools.clone(), progress.clone(), stop.clone());
+            let take = async move {
+                let mut is_well = true;
+                let note = |it: Taken| is_well &= ended(&it.filesystem, &it.result, &progress);
+                pools.take(&pool, snapshots, &stop, note).await;
+                is_well
+            };
+            taking.spawn(take.in_current_span());
+        }
+        let all = taking.join_all().await;
+        is_well && all.into_iter().all(|it| it)
     }
 
     async fn take_with_hooks(
@@ -148,26 +191,29 @@ impl Taking {
         progress: &Progress,
         stop: &CancellationToken,
     ) -> bool {
-        let (filesystem, now) = (hooks.filesystem().clone(), Timestamp::now());
+        let filesystem = hooks.filesystem().clone();
+        let now = Timestamp::now();
         let name = self.naming.name_at(now);
         progress.started(&filesystem, &name, now);
-        let snapshot = match filesystem.snapshot(&name) {
+        let pool = filesystem.pool();
+        // No hook runs for a snapshot that cannot be.
+        let possible = filesystem.snapshot(&name).map_err(NotTaken::from);
+        let possible = possible.and_then(|snapshot| {
+            self.pools.check(&pool)?;
+            Ok(snapshot)
+        });
+        let snapshot = match possible {
             Ok(snapshot) => snapshot,
-            Err(error) => {
-                note(&filesystem, &Err(error.into()));
-                progress.ended(&filesystem, false, Timestamp::now());
-                return false;
-            }
+            Err(error) => return ended(&filesystem, &Err(error), progress),
         };
-        let around = hooks.around(snapshot);
+        let around = hooks.around(snapshot.clone());
         let edges = around.progress();
-        let take = || {
-            let filesystem = filesystem.clone();
-            self.zfs.run(move |zfs| {
-                let mut taken = take_all(zfs, vec![filesystem], &name);
-                // There is one result for each.
-                taken.pop().map_or(Ok(()), |(_, result)| result)
-            })
+        let take = async || {
+            // There is one result for each.
+            let mut result = Ok(());
+            let note = |it: Taken| result = it.result;
+            self.pools.take(&pool, vec![snapshot], stop, note).await;
+            result
         };
         let running = around.run(stop, take);
         tokio::pin!(running);
@@ -191,53 +237,11 @@ impl Taking {
     }
 }
 
-/// Takes snapshots of these filesystems, as many as possible of each pool at one instant. Blocks for a transaction group, and for one
-/// more for each time that some are refused.
-fn take_all(
-    zfs: &LocalZfs,
-    filesystems: Vec<DatasetPath>,
-    name: &str,
-) -> Vec<(DatasetPath, Result<(), NotTaken>)> {
-    let mut done = Vec::with_capacity(filesystems.len());
-    let mut left: Vec<SnapshotName> = Vec::with_capacity(filesystems.len());
-    for filesystem in filesystems {
-        match filesystem.snapshot(name) {
-            Ok(snapshot) => left.push(snapshot),
-            Err(error) => done.push((filesystem, Err(error.into()))),
-        }
-    }
-    while !left.is_empty() {
-        let outcomes = zfs.commit().snapshot(&left, &[]);
-        let before = left.len();
-        let mut again = Vec::new();
-        for (snapshot, outcome) in std::mem::take(&mut left).into_iter().zip(outcomes) {
-            let failed = |reason| {
-                let error = ZfsError::new(Operation::Snapshot, snapshot.as_str(), reason);
-                Err(NotTaken::from(error))
-            };
-            let result = match outcome {
-                Outcome::Done => Ok(()),
-                Outcome::AlreadyDone => failed(Reason::AlreadyExists),
-                Outcome::Missing => failed(Reason::NotFound),
-                Outcome::Failed(error) => Err(error.into()),
-                Outcome::NotTried => {
-                    again.push(snapshot);
-                    continue;
-                }
-            };
-            done.push((snapshot.dataset(), result));
-        }
-        if again.len() == before {
-            // ZFS says nothing about any of them: asking again would not end.
-            let error = |name: &SnapshotName| {
-                ZfsError::new(Operation::Snapshot, name.as_str(), Reason::Other)
-            };
-            done.extend(again.iter().map(|it| (it.dataset(), Err(error(it).into()))));
-            break;
-        }
-        left = again;
-    }
-    done
+/// It is over for a filesystem without hooks, or before its hooks. Says whether a snapshot was taken.
+fn ended(filesystem: &DatasetPath, result: &Result<(), NotTaken>, progress: &Progress) -> bool {
+    let is_taken = note(filesystem, result);
+    progress.ended(filesystem, is_taken, Timestamp::now());
+    is_taken
 }
 
 /// Logs what became of a snapshot. Says whether it was taken.
@@ -253,3 +257,6 @@ fn note(filesystem: &DatasetPath, result: &Result<(), NotTaken>) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

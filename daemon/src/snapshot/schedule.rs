@@ -5,6 +5,7 @@
 //! A job that is busy hears of it when it has time: the end of a round is remembered until somebody has asked for it, and so is
 //! a request for one. (zrepl 0.7.0 forgets both.)
 
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -152,6 +153,10 @@ impl Snapper {
         stop: &CancellationToken,
     ) {
         while !stop.is_cancelled() {
+            // Whoever asks before a round begins is served by that round: another right after it would be of the same second.
+            if self.is_wanted() {
+                self.request();
+            }
             match self.next(clock.now()) {
                 Next::ListSnapshots => {
                     let listed = tokio::select! {
@@ -226,6 +231,12 @@ impl Snapper {
             Timing::Cron(cron) => cron.next(now),
             Timing::Manual => Next::Wait,
         }
+    }
+
+    /// Has somebody asked for snapshots, of whom nobody has been told yet?
+    fn is_wanted(&self) -> bool {
+        // This takes the permit, if there is one, and does not wait.
+        pin!(self.wanted.notified()).enable()
     }
 
     fn request(&self) {

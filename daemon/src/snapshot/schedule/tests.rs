@@ -19,12 +19,15 @@ struct Pool {
     /// How long rounds take and how they end; when there is no more, they are quick and good.
     rounds: VecDeque<(u64, Result<(), RoundError>)>,
     unlisted: Option<RoundError>,
+    /// How many seconds it takes to look snapshots up.
+    listing: u64,
     /// When rounds began.
     began: Arc<Mutex<Vec<String>>>,
 }
 
 impl Snapshots for Pool {
     async fn newest(&mut self) -> Result<Vec<Newest>, RoundError> {
+        sleep(Duration::from_secs(self.listing)).await;
         if let Some(error) = self.unlisted.take() {
             return Err(error);
         }
@@ -93,6 +96,7 @@ impl Running {
             newest: None,
             rounds: VecDeque::new(),
             unlisted: None,
+            listing: 0,
             began: Arc::default(),
         };
         prepare(&mut pool);
@@ -294,6 +298,21 @@ async fn snapshots_can_be_asked_for_at_any_time() {
     running.snapper.snapshot_now();
     running.seconds(300).await;
     assert_eq!(running.rounds(), ["12:00:10", "12:01:51"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_before_a_round_begins_gets_that_one() {
+    for newest in [None, Some(at("2026-05-05T11:58:00Z"))] {
+        let running = Running::start(ten_minutes(), |pool| {
+            pool.newest = newest;
+            pool.listing = 5;
+            pool.rounds.push_back((100, Ok(())));
+        });
+        running.seconds(2).await;
+        running.snapper.snapshot_now();
+        running.seconds(400).await;
+        assert_eq!(running.rounds(), ["12:00:05"], "{newest:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
