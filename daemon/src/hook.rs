@@ -9,11 +9,13 @@
 //! ```
 //!
 //! What runs next is decided in [`plan`], without running anything; `around` carries it out. Every hook is bounded by its
-//! `timeout`, and a post edge runs wherever a pre edge has succeeded: after failures, and when the job is stopped.
+//! `timeout`, and a post edge runs wherever a pre edge has succeeded: after failures, and when the job is stopped. [`due`] tells the
+//! daemon for how long that may be.
 
 mod around;
 mod command;
 pub mod dsn;
+pub mod due;
 #[cfg(feature = "hook-mysql")]
 mod mysql;
 mod patience;
@@ -32,6 +34,7 @@ use crate::environment::{self, EnvironmentError, Variables};
 use crate::filter::FilesystemFilter;
 
 pub use around::{Around, Outcome, Progress};
+pub use due::DuePostEdges;
 #[cfg(feature = "hook-mysql")]
 pub use mysql::AddressError as MysqlAddressError;
 #[cfg(feature = "hook-postgres")]
@@ -39,13 +42,17 @@ pub use postgres::AddressError as PostgresAddressError;
 
 /// The hooks of a job, in the order of its configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Hooks(Vec<Arc<Hook>>);
+pub struct Hooks {
+    hooks: Vec<Arc<Hook>>,
+    due: DuePostEdges,
+}
 
 /// The hooks that run around snapshots of one filesystem: at least one.
 #[derive(Clone, Debug)]
 pub struct FilesystemHooks {
     filesystem: DatasetPath,
     hooks: Vec<Arc<Hook>>,
+    due: DuePostEdges,
 }
 
 /// Filesystems by whether hooks run around their snapshots.
@@ -126,8 +133,13 @@ enum Action {
 }
 
 impl Hooks {
-    /// Prepares the hooks of a section `snapshotting`. Reads the files that data source names mention, but connects to nothing.
-    pub fn new(config: &Snapshotting, variables: Variables<'_>) -> Result<Self, HooksError> {
+    /// Prepares the hooks of a section `snapshotting`. Reads the files that data source names mention, but connects to nothing. Their
+    /// runs announce themselves in `due`.
+    pub fn new(
+        config: &Snapshotting,
+        variables: Variables<'_>,
+        due: DuePostEdges,
+    ) -> Result<Self, HooksError> {
         let hooks = match config {
             Snapshotting::Periodic(periodic) => periodic.hooks.as_slice(),
             Snapshotting::Cron(cron) => cron.hooks.as_slice(),
@@ -139,16 +151,18 @@ impl Hooks {
                 .map(Arc::new)
                 .map_err(|source| HooksError::Hook { number, source })
         });
-        Ok(Self(hooks.collect::<Result<_, _>>()?))
+        let hooks = hooks.collect::<Result<_, _>>()?;
+        Ok(Self { hooks, due })
     }
 
     /// The hooks that run around snapshots of this filesystem, if there are any.
     pub fn for_filesystem(&self, filesystem: &DatasetPath) -> Option<FilesystemHooks> {
-        let hooks = self.0.iter().filter(|hook| hook.is_for(filesystem));
+        let hooks = self.hooks.iter().filter(|hook| hook.is_for(filesystem));
         let hooks: Vec<_> = hooks.map(Arc::clone).collect();
         (!hooks.is_empty()).then(|| FilesystemHooks {
             filesystem: filesystem.clone(),
             hooks,
+            due: self.due.clone(),
         })
     }
 
@@ -165,7 +179,7 @@ impl Hooks {
                 None => partition.without.push(filesystem),
             }
         }
-        for (hook, number) in self.0.iter().zip(1..) {
+        for (hook, number) in self.hooks.iter().zip(1..) {
             let is_used = |with: &FilesystemHooks| with.hooks.iter().any(|h| Arc::ptr_eq(h, hook));
             if !partition.with.iter().any(is_used) {
                 let name = hook.to_string();
@@ -196,7 +210,7 @@ impl FilesystemHooks {
 
     /// Prepares their run around this snapshot, which is one of the filesystem.
     pub fn around(&self, snapshot: SnapshotName) -> Around {
-        Around::new(self.hooks.clone(), snapshot)
+        Around::new(self.hooks.clone(), snapshot, self.due.clone())
     }
 }
 
@@ -246,6 +260,17 @@ impl Hook {
                 });
             }
         })
+    }
+
+    /// Is there anything to undo after the snapshot?
+    fn has_post_edge(&self) -> bool {
+        match &self.action {
+            Action::Command(_) => true,
+            #[cfg(feature = "hook-mysql")]
+            Action::Mysql(_) => true,
+            #[cfg(feature = "hook-postgres")]
+            Action::Postgres(_) => false,
+        }
     }
 
     fn is_for(&self, filesystem: &DatasetPath) -> bool {

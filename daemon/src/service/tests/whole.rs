@@ -16,6 +16,7 @@ use super::*;
 use crate::config;
 use crate::endpoint::fake_zfs::FakeZfs;
 use crate::endpoint::local_zfs::LocalZfs;
+use crate::hook::DuePostEdges;
 use crate::rpc::metrics::Metrics;
 use crate::transport::Shared;
 use crate::transport::local::LocalListeners;
@@ -96,6 +97,7 @@ fn start(directory: &Path, jobs: &str) -> Running {
                 zfs,
                 transports,
                 metrics: Metrics::new(),
+                due: DuePostEdges::default(),
                 variables: &|_| None,
             };
             runtime.block_on(run(&config, &environment, stop))
