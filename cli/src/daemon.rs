@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use zrepl_daemon::config::{self, Config, Loaded, Problems};
 use zrepl_daemon::endpoint::local_zfs::LocalZfs;
+use zrepl_daemon::hook::DuePostEdges;
 use zrepl_daemon::job::Environment;
 use zrepl_daemon::rpc::metrics::Metrics;
 use zrepl_daemon::service::{self, logging};
@@ -65,6 +66,7 @@ pub(crate) fn environment(config: &Config) -> anyhow::Result<Environment<'static
         zfs,
         transports,
         metrics: Metrics::new(),
+        due: DuePostEdges::default(),
         variables: &|name| std::env::var_os(name),
     })
 }

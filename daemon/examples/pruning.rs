@@ -15,6 +15,7 @@ use zfs_safe::version::Txg;
 use zfs_safe::zfs::{VersionQuery, Zfs};
 use zrepl_daemon::config;
 use zrepl_daemon::endpoint::local_zfs::LocalZfs;
+use zrepl_daemon::hook::DuePostEdges;
 use zrepl_daemon::job::{Environment, Handle, build};
 use zrepl_daemon::pruner::report::State;
 use zrepl_daemon::rpc::metrics::Metrics;
@@ -151,6 +152,7 @@ fn invoke(zfs: &LocalZfs, rule: &str, ask: impl FnOnce(&Handle)) -> Counts {
                 stdinserver_sockets: "/tmp/pruning".into(),
             },
             metrics: Metrics::new(),
+            due: DuePostEdges::default(),
             variables: &|_| None,
         };
         let mut jobs = build(&config, &environment).expect("builds");

@@ -9,11 +9,13 @@
 //! ```
 //!
 //! What runs next is decided in [`plan`], without running anything; `around` carries it out. Every hook is bounded by its
-//! `timeout`, and a post edge runs wherever a pre edge has succeeded: after failures, and when the job is stopped.
+//! `timeout`, and a post edge runs wherever a pre edge has succeeded: after failures, and when the job is stopped. [`due`] tells the
+//! daemon for how long that may be.
 
 mod around;
 mod command;
 pub mod dsn;
+pub mod due;
 #[cfg(feature = "hook-mysql")]
 mod mysql;
 mod patience;
@@ -24,28 +26,32 @@ mod report;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zfs_safe::name::{DatasetPath, SnapshotName};
 
+#[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+use crate::causes::chain;
 use crate::config::snapshotting::{self, Snapshotting};
 use crate::environment::{self, EnvironmentError, Variables};
 use crate::filter::FilesystemFilter;
 
 pub use around::{Around, Outcome, Progress};
-#[cfg(feature = "hook-mysql")]
-pub use mysql::AddressError as MysqlAddressError;
-#[cfg(feature = "hook-postgres")]
-pub use postgres::AddressError as PostgresAddressError;
+pub use due::DuePostEdges;
 
 /// The hooks of a job, in the order of its configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Hooks(Vec<Arc<Hook>>);
+pub struct Hooks {
+    hooks: Vec<Arc<Hook>>,
+    due: DuePostEdges,
+}
 
 /// The hooks that run around snapshots of one filesystem: at least one.
 #[derive(Clone, Debug)]
 pub struct FilesystemHooks {
     filesystem: DatasetPath,
     hooks: Vec<Arc<Hook>>,
+    due: DuePostEdges,
 }
 
 /// Filesystems by whether hooks run around their snapshots.
@@ -68,6 +74,17 @@ pub struct Unused {
     pub name: String,
 }
 
+/// A hook that fails whenever it is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Its place in the configuration, from 1.
+    pub number: usize,
+    /// What it is called in the log.
+    pub name: String,
+    /// Why.
+    pub error: String,
+}
+
 /// Why a job cannot have its hooks.
 #[derive(Debug, thiserror::Error)]
 pub enum HooksError {
@@ -87,10 +104,6 @@ pub enum HooksError {
 /// Why a hook cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
-    /// The data source name of a MySQL hook.
-    #[cfg(feature = "hook-mysql")]
-    #[error(transparent)]
-    Mysql(MysqlAddressError),
     /// It was left out when zrepl was compiled.
     #[error(
         "this zrepl has no hooks of type {kind}: it was compiled without the feature {feature}; install one that has it, or remove the hook"
@@ -101,10 +114,6 @@ pub enum HookError {
         /// The feature of cargo.
         feature: &'static str,
     },
-    /// The data source name of a PostgreSQL hook.
-    #[cfg(feature = "hook-postgres")]
-    #[error(transparent)]
-    Postgres(PostgresAddressError),
 }
 
 /// One hook of a job.
@@ -113,7 +122,7 @@ struct Hook {
     action: Action,
     filter: FilesystemFilter,
     fatal: bool,
-    timeout: std::time::Duration,
+    timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -123,32 +132,65 @@ enum Action {
     Mysql(mysql::LockTables),
     #[cfg(feature = "hook-postgres")]
     Postgres(Box<postgres::Checkpoint>),
+    /// A database that we cannot use as it is configured. Like one that does not answer, it concerns only the filesystems that it is
+    /// for, and only if that is fatal; zrepl 0.7.0 notices it no earlier.
+    #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+    Unusable {
+        /// What it is called in the log.
+        name: &'static str,
+        /// What the status shows of it when it has run.
+        report: String,
+        /// Why.
+        error: String,
+    },
 }
 
 impl Hooks {
-    /// Prepares the hooks of a section `snapshotting`. Reads the files that data source names mention, but connects to nothing.
-    pub fn new(config: &Snapshotting, variables: Variables<'_>) -> Result<Self, HooksError> {
+    /// Prepares the hooks of a section `snapshotting`. Reads the files that data source names mention, but connects to nothing. Their
+    /// runs announce themselves in `due`.
+    pub fn new(
+        config: &Snapshotting,
+        variables: Variables<'_>,
+        due: DuePostEdges,
+    ) -> Result<Self, HooksError> {
         let hooks = match config {
             Snapshotting::Periodic(periodic) => periodic.hooks.as_slice(),
             Snapshotting::Cron(cron) => cron.hooks.as_slice(),
             Snapshotting::Manual(_) => &[],
         };
         let logged = environment::hook_log_size(variables)?;
+        let edges = hooks.iter().map(|hook| hook.timeout().saturating_mul(2));
+        let all_edges = edges.fold(Duration::ZERO, Duration::saturating_add);
         let hooks = hooks.iter().zip(1..).map(|(config, number)| {
-            Hook::new(config, logged, variables)
+            Hook::new(config, logged, all_edges, variables)
                 .map(Arc::new)
                 .map_err(|source| HooksError::Hook { number, source })
         });
-        Ok(Self(hooks.collect::<Result<_, _>>()?))
+        let hooks = hooks.collect::<Result<_, _>>()?;
+        Ok(Self { hooks, due })
+    }
+
+    /// Those that cannot work as they are configured.
+    pub fn unusable(&self) -> impl Iterator<Item = Unusable> {
+        self.hooks.iter().zip(1..).filter_map(|(hook, number)| {
+            let error = hook.unusable()?.to_owned();
+            let name = hook.to_string();
+            Some(Unusable {
+                number,
+                name,
+                error,
+            })
+        })
     }
 
     /// The hooks that run around snapshots of this filesystem, if there are any.
     pub fn for_filesystem(&self, filesystem: &DatasetPath) -> Option<FilesystemHooks> {
-        let hooks = self.0.iter().filter(|hook| hook.is_for(filesystem));
+        let hooks = self.hooks.iter().filter(|hook| hook.is_for(filesystem));
         let hooks: Vec<_> = hooks.map(Arc::clone).collect();
         (!hooks.is_empty()).then(|| FilesystemHooks {
             filesystem: filesystem.clone(),
             hooks,
+            due: self.due.clone(),
         })
     }
 
@@ -165,7 +207,7 @@ impl Hooks {
                 None => partition.without.push(filesystem),
             }
         }
-        for (hook, number) in self.0.iter().zip(1..) {
+        for (hook, number) in self.hooks.iter().zip(1..) {
             let is_used = |with: &FilesystemHooks| with.hooks.iter().any(|h| Arc::ptr_eq(h, hook));
             if !partition.with.iter().any(is_used) {
                 let name = hook.to_string();
@@ -188,6 +230,23 @@ impl Unused {
     }
 }
 
+impl Unusable {
+    /// Says so in the log.
+    pub fn log(&self) {
+        let Self {
+            number,
+            name,
+            error,
+        } = self;
+        tracing::error!(
+            hook = name.as_str(),
+            hook_number = number,
+            err = error.as_str(),
+            "this hook cannot work as it is configured, it will fail whenever it is run"
+        );
+    }
+}
+
 impl FilesystemHooks {
     /// The filesystem.
     pub fn filesystem(&self) -> &DatasetPath {
@@ -196,7 +255,7 @@ impl FilesystemHooks {
 
     /// Prepares their run around this snapshot, which is one of the filesystem.
     pub fn around(&self, snapshot: SnapshotName) -> Around {
-        Around::new(self.hooks.clone(), snapshot)
+        Around::new(self.hooks.clone(), snapshot, self.due.clone())
     }
 }
 
@@ -204,32 +263,52 @@ impl Hook {
     fn new(
         config: &snapshotting::Hook,
         logged: usize,
+        all_edges: Duration,
         variables: Variables<'_>,
     ) -> Result<Self, HookError> {
         // Which of them are asked for anything depends on features.
-        let _ = variables;
+        let _ = (all_edges, variables);
+        let timeout = config.timeout();
         Ok(match config {
             snapshotting::Hook::Command(config) => Self {
                 action: Action::Command(command::Command::new(config, logged)),
                 filter: config.filesystems.clone(),
                 fatal: config.err_is_fatal,
-                timeout: config.timeout.duration(),
+                timeout,
             },
             #[cfg(feature = "hook-mysql")]
             snapshotting::Hook::MysqlLockTables(config) => Self {
-                action: Action::Mysql(mysql::LockTables::new(config).map_err(HookError::Mysql)?),
+                action: match mysql::LockTables::new(config, all_edges) {
+                    Ok(tables) => Action::Mysql(tables),
+                    Err(error) => {
+                        let error = chain(&error);
+                        Action::Unusable {
+                            name: mysql::NAME,
+                            report: mysql::report_failed(&error),
+                            error,
+                        }
+                    }
+                },
                 filter: config.filesystems.clone(),
                 fatal: config.err_is_fatal,
-                timeout: config.timeout.duration(),
+                timeout,
             },
             #[cfg(feature = "hook-postgres")]
             snapshotting::Hook::PostgresCheckpoint(config) => Self {
-                action: Action::Postgres(Box::new(
-                    postgres::Checkpoint::new(config, variables).map_err(HookError::Postgres)?,
-                )),
+                action: match postgres::Checkpoint::new(config, variables) {
+                    Ok(checkpoint) => Action::Postgres(Box::new(checkpoint)),
+                    Err(error) => {
+                        let error = chain(&error);
+                        Action::Unusable {
+                            name: postgres::NAME,
+                            report: postgres::report_failed(&error),
+                            error,
+                        }
+                    }
+                },
                 filter: config.filesystems.clone(),
                 fatal: config.err_is_fatal,
-                timeout: config.timeout.duration(),
+                timeout,
             },
             #[cfg(not(feature = "hook-mysql"))]
             snapshotting::Hook::MysqlLockTables(_) => {
@@ -248,6 +327,27 @@ impl Hook {
         })
     }
 
+    /// Is there anything to undo after the snapshot?
+    fn has_post_edge(&self) -> bool {
+        match &self.action {
+            Action::Command(_) => true,
+            #[cfg(feature = "hook-mysql")]
+            Action::Mysql(_) => true,
+            #[cfg(feature = "hook-postgres")]
+            Action::Postgres(_) => false,
+            #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+            Action::Unusable { .. } => false,
+        }
+    }
+
+    fn unusable(&self) -> Option<&str> {
+        match &self.action {
+            #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+            Action::Unusable { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
     fn is_for(&self, filesystem: &DatasetPath) -> bool {
         self.filter.accepts(filesystem.as_str())
     }
@@ -259,9 +359,11 @@ impl fmt::Display for Hook {
         match &self.action {
             Action::Command(command) => command.path().display().fmt(f),
             #[cfg(feature = "hook-mysql")]
-            Action::Mysql(_) => f.write_str("MySQL FLUSH TABLES WITH READ LOCK"),
+            Action::Mysql(_) => f.write_str(mysql::NAME),
             #[cfg(feature = "hook-postgres")]
-            Action::Postgres(_) => f.write_str("postgres checkpoint"),
+            Action::Postgres(_) => f.write_str(postgres::NAME),
+            #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+            Action::Unusable { name, .. } => f.write_str(name),
         }
     }
 }

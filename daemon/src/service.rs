@@ -1,7 +1,8 @@
 //! The daemon as a whole: a configuration and ZFS flow in; jobs run until they are told to stop, or have all ended by themselves.
 //!
 //! It is one to a control socket: the second daemon of a configuration does not start. Stopping has a limit, so that a service manager need
-//! not kill it: streams are cut, which the other side can resume, and what does not end in time is named in the log.
+//! not kill it: streams are cut, which the other side can resume, and what does not end in time is named in the log. Only hooks that
+//! have something to undo after a snapshot get the time that they were promised.
 
 pub mod control;
 pub mod go_text;
@@ -13,11 +14,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::causes::chain;
 use crate::config::Config;
 use crate::environment::{self, EnvironmentError};
+use crate::hook::DuePostEdges;
 use crate::job::signals::SignalError;
 use crate::job::{self, BuildError, Environment, Handle, Job};
 use crate::status::{self, Status};
@@ -25,7 +28,7 @@ use control::socket::{ControlSocket, SocketError};
 use control::{Controlled, Refused, Signal};
 use tasks::Tasks;
 
-/// How long jobs may take to stop.
+/// How long jobs may take to stop, unless hooks have to run after snapshots.
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The control socket's place among the jobs.
@@ -44,7 +47,7 @@ pub enum ServiceError {
     #[error("cannot build jobs from config")]
     Jobs(#[from] BuildError),
     /// Not everything stopped in time.
-    #[error("these did not stop within {STOP_LIMIT:?}: {}", .0.join(", "))]
+    #[error("these did not stop in time: {}", .0.join(", "))]
     NotStopped(Vec<String>),
 }
 
@@ -86,7 +89,11 @@ pub async fn run(
             "this version of zrepl serves no metrics: global.monitoring has no effect yet"
         );
     }
-    let ended = run_jobs(jobs, &stop, control.is_some()).await;
+    let stopping = Stopping {
+        limit: STOP_LIMIT,
+        due: environment.due.clone(),
+    };
+    let ended = run_jobs(jobs, &stop, control.is_some(), stopping).await;
     control_stop.cancel();
     if let Some(control) = control {
         control.await.ok();
@@ -100,6 +107,7 @@ async fn run_jobs(
     jobs: Vec<Job>,
     stop: &CancellationToken,
     has_control: bool,
+    stopping: Stopping,
 ) -> Result<(), ServiceError> {
     let mut tasks = Tasks::default();
     for job in jobs {
@@ -119,14 +127,46 @@ async fn run_jobs(
     }
     notify::stopping();
     tracing::info!("waiting for jobs to finish");
-    let late = tasks.end_within(STOP_LIMIT).await;
+    if !tasks.end_within(stopping.limit).await {
+        stopping.let_hooks_end(&mut tasks).await;
+    }
+    let late = tasks.give_up();
     if late.is_empty() {
         return Ok(());
     }
     for job in &late {
-        tracing::error!(%job, limit = ?STOP_LIMIT, "job has not stopped in time, the daemon exits without it");
+        tracing::error!(%job, "job has not stopped in time, the daemon exits without it");
     }
     Err(ServiceError::NotStopped(late))
+}
+
+/// How long jobs are waited for.
+#[derive(Debug)]
+struct Stopping {
+    limit: Duration,
+    due: DuePostEdges,
+}
+
+impl Stopping {
+    /// The limit is over and jobs are left. Those that still have to undo something after a snapshot may do so: to end them here would
+    /// leave a database locked or a filesystem frozen. No hook can come due any more, so this is asked once.
+    async fn let_hooks_end(&self, tasks: &mut Tasks) {
+        let Some(due) = self.due.now() else { return };
+        tracing::warn!(
+            hooks = due.hooks.join(", "), at_most = ?due.at_most,
+            "hooks still have to run after snapshots, waiting for them"
+        );
+        let hooks_end = async {
+            timeout(due.at_most, self.due.all_ended()).await.ok();
+            // What their jobs have left to do; others have had their time.
+            sleep(self.limit).await;
+        };
+        tokio::select! {
+            biased;
+            () = tasks.all_ended() => {}
+            () = hooks_end => {}
+        }
+    }
 }
 
 /// What the control socket asks.

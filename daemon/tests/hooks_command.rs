@@ -233,11 +233,57 @@ async fn a_program_that_hangs_is_killed_with_its_children() {
     assert_eq!(seen.statuses(), "Err Ok SkippedDueToPreErr");
     assert!(seen.took < Duration::from_secs(10), "{:?}", seen.took);
     let report = seen.report(0);
-    let expected = "command hook failed with \"timed out after 500ms: signal: killed";
+    let expected = "command hook failed with \"timed out after 500ms: signal: killed, with its process group\"";
     assert!(report.starts_with(expected), "{report}");
     for file in ["child", "leader"] {
         assert!(ends_soon(scripts.pid(file)), "{file}");
     }
+}
+
+/// Nobody else can open this file until the process ends, or for 45 seconds. Without Perl or leases there is none.
+#[cfg(target_os = "linux")]
+fn lease(path: &std::path::Path) -> Option<std::process::Child> {
+    use std::io::Read as _;
+
+    // F_SETLEASE and F_WRLCK.
+    let script = "$SIG{IO} = 'IGNORE'; open(F, '<', $ARGV[0]) or exit 1; fcntl(F, 1024, 1) or exit 1; \
+                  $| = 1; print '+'; sleep 100";
+    let mut child = Command::new("perl")
+        .args(["-e", script])
+        .arg(path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let mut answer = [0];
+    let output = child.stdout.as_mut().expect("piped");
+    let has_lease = output.read_exact(&mut answer).is_ok();
+    if !has_lease {
+        child.wait().ok()?;
+        return None;
+    }
+    Some(child)
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_filesystem_that_does_not_answer_is_given_up_and_what_starts_late_is_killed() {
+    let scripts = Scripts::new();
+    let hook = scripts.add("hook", "sleep 0.5; echo late >trace", "timeout: 500ms");
+    let Some(mut lease) = lease(&scripts.path("hook")) else {
+        println!("skipped: files cannot be leased here, or there is no perl");
+        return;
+    };
+    let seen = run_one(&hook).await;
+    assert_eq!(seen.statuses(), "Err Ok SkippedDueToPreErr");
+    let report = seen.report(0);
+    let expected =
+        "command hook failed with \"timed out after 500ms: the program has not started yet";
+    assert!(report.starts_with(expected), "{report}");
+    assert!(seen.took < Duration::from_secs(10), "{:?}", seen.took);
+    lease.kill().expect("ours");
+    lease.wait().expect("it ends");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(scripts.read("trace"), "");
 }
 
 #[tokio::test]
@@ -521,17 +567,48 @@ fn filesystems_are_divided_by_whether_hooks_run() {
     assert!(hooks.for_filesystem(&path("tank")).is_none());
 }
 
+#[tokio::test]
+#[cfg(all(feature = "hook-mysql", feature = "hook-postgres"))]
+async fn a_database_that_cannot_be_used_fails_its_own_hook_only() {
+    let databases = [
+        (
+            "type: mysql-lock-tables, dsn: \"u@tcp(h)/?tls=true\"",
+            "FLUSH TABLES WITH READ LOCK: tls=true in the dsn is not supported",
+        ),
+        (
+            "type: postgres-checkpoint, dsn: \"host=h sslrootcert=/nonexistent\"",
+            "postgres CHECKPOINT failed: cannot parse ca file: /nonexistent: cannot read the file",
+        ),
+    ];
+    for (database, expected) in databases {
+        for (fatal, statuses) in [
+            (false, "Ok Err Ok SkippedDueToPreErr Ok"),
+            (true, "Ok Err SkippedDueToFatalErr SkippedDueToFatalErr Ok"),
+        ] {
+            let list = format!(
+                "[{{type: command, path: /bin/true}}, {{{database}, filesystems: {{\"<\": true}}, err_is_fatal: {fatal}}}]"
+            );
+            let (log, guard) = Log::start();
+            let seen = run_around_success(&list).await;
+            drop(guard);
+            assert_eq!(seen.statuses(), statuses);
+            assert_eq!(seen.snapshot(), !fatal);
+            assert!(seen.report(1).starts_with(expected), "{}", seen.report(1));
+            let logged = |(level, line): &(Level, String)| {
+                *level == Level::ERROR
+                    && line.contains("hook invocation failed for pre-edge")
+                    && line.contains(expected)
+            };
+            assert!(log.take().iter().any(logged));
+        }
+    }
+}
+
 #[test]
-fn hooks_that_cannot_be_had_are_named() {
-    let list = "[{type: command, path: /a}, {type: mysql-lock-tables, dsn: \"u@tcp(h)/?tls=true\", filesystems: {\"<\": true}}]";
-    let error = configured(list).expect_err("no TLS");
-    let text = zrepl_daemon::causes::chain(&error);
-    if cfg!(feature = "hook-mysql") {
-        assert!(
-            text.starts_with("create hook #2: tls=true in the dsn is not supported"),
-            "{text}"
-        );
-    } else {
+fn hooks_that_this_program_does_not_have_are_named() {
+    if cfg!(not(feature = "hook-mysql")) {
+        let list = "[{type: command, path: /a}, {type: mysql-lock-tables, dsn: \"u@tcp(h)/?tls=true\", filesystems: {\"<\": true}}]";
+        let text = zrepl_daemon::causes::chain(&configured(list).expect_err("left out"));
         assert!(
             text.starts_with("create hook #2: this zrepl has no hooks of type mysql-lock-tables"),
             "{text}"

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use zfs_safe::name::SnapshotName;
 
+use super::due::DuePostEdges;
 use super::patience::Patience;
 use super::plan::{Edge, Part, Plan, Status};
 use super::{Action, Hook, report};
@@ -21,6 +22,7 @@ pub struct Around {
     hooks: Vec<Arc<Hook>>,
     snapshot: SnapshotName,
     progress: Progress,
+    due: DuePostEdges,
 }
 
 /// How a run stands. Clones are the same.
@@ -54,13 +56,19 @@ struct Ended {
 }
 
 impl Around {
-    pub(super) fn new(hooks: Vec<Arc<Hook>>, snapshot: SnapshotName) -> Self {
+    pub(super) fn new(hooks: Vec<Arc<Hook>>, snapshot: SnapshotName, due: DuePostEdges) -> Self {
         let plan = Plan::new(hooks.iter().map(|hook| hook.fatal).collect());
         Self {
             hooks,
             snapshot,
             progress: Progress(Arc::new(Mutex::new(plan))),
+            due,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn snapshot(&self) -> &SnapshotName {
+        &self.snapshot
     }
 
     /// Where the run can be watched.
@@ -97,6 +105,9 @@ impl Around {
         E: Error,
         F: Future<Output = Result<T, E>>,
     {
+        let _announced = self
+            .due
+            .announce(&self.hooks, &self.snapshot, self.progress());
         let mut held: Vec<Held> = self.hooks.iter().map(|_| Held::Nothing).collect();
         let mut snapshot = None;
         let mut take = Some(take);
@@ -200,7 +211,7 @@ impl Progress {
         plan.clone()
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Plan) -> T) -> T {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Plan) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -240,7 +251,7 @@ impl Hook {
                 let error = result.err().map(|error| chain(&error));
                 let report = match &error {
                     None => "postgres CHECKPOINT completed".to_owned(),
-                    Some(error) => format!("postgres CHECKPOINT failed: {error}"),
+                    Some(error) => super::postgres::report_failed(error),
                 };
                 Ended {
                     report,
@@ -248,6 +259,12 @@ impl Hook {
                     held,
                 }
             }
+            #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+            Action::Unusable { report, .. } => Ended {
+                report: report.clone(),
+                error: Some(report.clone()),
+                held,
+            },
         }
     }
 }

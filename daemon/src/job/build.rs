@@ -23,7 +23,7 @@ use crate::endpoint::mark::JobId;
 use crate::endpoint::receiver::{self, Receiver};
 use crate::endpoint::sender::{self, Sender};
 use crate::environment::{self, EnvironmentError, Variables};
-use crate::hook::{Hooks, HooksError};
+use crate::hook::{DuePostEdges, Hooks, HooksError};
 use crate::name::JobName;
 use crate::pruner::Pruner;
 use crate::pruner::judge::Side;
@@ -41,6 +41,8 @@ pub struct Environment<'a> {
     pub transports: Shared,
     /// Where connections are counted.
     pub metrics: Metrics,
+    /// Where hooks say what they still have to undo.
+    pub due: DuePostEdges,
     /// Settings that are not in the configuration.
     pub variables: Variables<'a>,
 }
@@ -140,10 +142,14 @@ impl<'a> Builder<'a> {
             JobConfig::Snap(job) => (&job.snapshotting, &job.filesystems),
             JobConfig::Pull(_) | JobConfig::Sink(_) => return Ok(None),
         };
-        let hooks = Hooks::new(config, self.environment.variables).map_err(|source| {
+        let Environment { variables, due, .. } = self.environment;
+        let hooks = Hooks::new(config, *variables, due.clone()).map_err(|source| {
             let name = self.handle.name.clone();
             BuildError::Hooks { name, source }
         })?;
+        for hook in hooks.unusable() {
+            self.span.in_scope(|| hook.log());
+        }
         let zfs = self.environment.zfs.clone();
         Ok(Some(Snapping::new(config, zfs, filesystems.clone(), hooks)))
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use zfs_safe::name::{DatasetPath, SnapshotName};
 use zrepl_daemon::config;
-use zrepl_daemon::hook::{Around, Hooks, HooksError, Outcome, Progress};
+use zrepl_daemon::hook::{Around, DuePostEdges, Hooks, HooksError, Outcome, Progress};
 
 /// What a snapshot may fail with.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub(crate) fn configured(hooks: &str) -> Result<Hooks, HooksError> {
     let loaded = config::parse("zrepl.yml", &yaml).unwrap_or_else(|e| panic!("{e}\n{yaml}"));
     let job = loaded.config.job("j").expect("it is there");
     let snapshotting = job.snapshotting().expect("it takes snapshots");
-    Hooks::new(snapshotting, &|_| None)
+    Hooks::new(snapshotting, &|_| None, DuePostEdges::default())
 }
 
 /// A run around `tank/db@now`.

@@ -35,7 +35,7 @@ pub(in crate::hook) enum CommandError {
         source: io::Error,
     },
     /// It took too long, or the job was stopped.
-    #[error("{reason}: signal: killed, with all processes that it had started")]
+    #[error("{reason}: signal: killed, with its process group")]
     Killed {
         /// Why.
         reason: GivenUp,
@@ -67,6 +67,14 @@ pub(in crate::hook) enum CommandError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// Starting it takes too long, or the job was stopped meanwhile.
+    #[error(
+        "{reason}: the program has not started yet, perhaps because its filesystem does not answer; it is killed if it starts after all"
+    )]
+    NotStarted {
+        /// Why it was given up.
+        reason: GivenUp,
     },
     /// A signal that was not ours.
     #[error("signal: {}", signal_name(*number))]
@@ -101,6 +109,7 @@ impl CommandError {
         }
     }
 
+    /// Looks at the file, so it blocks like the start itself.
     pub(super) fn of_start(path: &Path, source: io::Error) -> Self {
         let no_exec = rustix::io::Errno::NOEXEC.raw_os_error();
         let exists = path.exists();

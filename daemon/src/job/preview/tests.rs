@@ -9,6 +9,7 @@ use super::*;
 use crate::config;
 use crate::endpoint::fake_zfs::FakeZfs;
 use crate::endpoint::local_zfs::LocalZfs;
+use crate::hook::DuePostEdges;
 use crate::job::{Environment, Job, build};
 use crate::rpc::metrics::Metrics;
 use crate::transport::Shared;
@@ -53,6 +54,7 @@ async fn preview(name: &str, fake: &Arc<FakeZfs>) -> Preview {
             stdinserver_sockets: directory.path().to_owned(),
         },
         metrics: Metrics::new(),
+        due: DuePostEdges::default(),
         variables: &|_| None,
     };
     let stop = CancellationToken::new();
