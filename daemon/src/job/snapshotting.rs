@@ -7,7 +7,7 @@ mod pools;
 mod together;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
@@ -40,7 +40,12 @@ pub(super) struct Taking {
     naming: SnapshotNaming,
     hooks: Hooks,
     pools: Pools,
+    /// The newest name so far.
+    last_name: Option<String>,
 }
+
+/// How long a round waits for a name that the last one did not use: the rest of a second, if names tell seconds.
+const WAIT_FOR_NAME: Duration = Duration::from_millis(1500);
 
 /// Why there is no snapshot of a filesystem.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +92,7 @@ impl Snapshots for Taking {
         for hook in unused {
             hook.warn();
         }
+        self.wait_for_name(stop).await;
         let mut is_well = self.take_together(without, progress, stop).await;
         for hooks in with {
             if stop.is_cancelled() {
@@ -115,6 +121,7 @@ impl Taking {
             filesystems,
             naming,
             hooks,
+            last_name: None,
         }
     }
 
@@ -152,15 +159,39 @@ impl Taking {
         }
     }
 
+    /// Rounds right after each other would find the names of the last one, if those are of the same second. What is coarser repeats
+    /// itself all the same.
+    async fn wait_for_name(&self, stop: &CancellationToken) {
+        const STEP: Duration = Duration::from_millis(20);
+        if !self.naming.distinguishes(Duration::from_secs(1)) {
+            return;
+        }
+        let deadline = Instant::now() + WAIT_FOR_NAME;
+        let is_taken = || {
+            let name = self.naming.name_at(Timestamp::now());
+            self.last_name.as_ref() == Some(&name)
+        };
+        while is_taken() && !stop.is_cancelled() && Instant::now() < deadline {
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    /// What snapshots of this moment are called.
+    fn name(&mut self) -> (Timestamp, String) {
+        let now = Timestamp::now();
+        let name = self.naming.name_at(now);
+        self.last_name = Some(name.clone());
+        (now, name)
+    }
+
     /// All pools at the same time. Says whether all went well.
     async fn take_together(
-        &self,
+        &mut self,
         filesystems: Vec<DatasetPath>,
         progress: &Progress,
         stop: &CancellationToken,
     ) -> bool {
-        let now = Timestamp::now();
-        let name = self.naming.name_at(now);
+        let (now, name) = self.name();
         let mut is_well = true;
         let mut pools: BTreeMap<PoolName, Vec<SnapshotName>> = BTreeMap::new();
         for filesystem in filesystems {
@@ -186,14 +217,13 @@ impl Taking {
     }
 
     async fn take_with_hooks(
-        &self,
+        &mut self,
         hooks: &FilesystemHooks,
         progress: &Progress,
         stop: &CancellationToken,
     ) -> bool {
         let filesystem = hooks.filesystem().clone();
-        let now = Timestamp::now();
-        let name = self.naming.name_at(now);
+        let (now, name) = self.name();
         progress.started(&filesystem, &name, now);
         let pool = filesystem.pool();
         // No hook runs for a snapshot that cannot be.

@@ -77,6 +77,14 @@ fn snapshot_pool(
         } else {
             refused_snapshots(&finished, names)
         };
+    // The limit of an ancestor is no item's own, and is told in the same words as a full pool.
+    let error = match error.reason {
+        Reason::NoSpace if reasons.is_empty() && names_ancestor(&finished, names) => ZfsError {
+            reason: Reason::LimitReached,
+            ..error
+        },
+        _ => error,
+    };
     let outcome = |name: &&SnapshotName| match reasons.get(name.as_str()) {
         Some(reason) => Outcome::Failed(ZfsError {
             reason: reason.clone(),
@@ -101,13 +109,7 @@ fn twice_of_one_filesystem(names: &[&SnapshotName]) -> BTreeSet<DatasetPath> {
 /// Reasons of the snapshots that the kernel named.
 fn refused_snapshots(finished: &Finished, names: &[&SnapshotName]) -> BTreeMap<String, Reason> {
     let mut reasons = BTreeMap::new();
-    for line in stderr::messages(&finished.stderr) {
-        let Some(rest) = line.strip_prefix("cannot create snapshot '") else {
-            continue;
-        };
-        let Some((named, description)) = rest.split_once("': ") else {
-            continue;
-        };
+    for (named, description) in refusals(finished) {
         if names.iter().any(|name| name.as_str() == named) {
             let reason = stderr::reason_of_description(Operation::Snapshot, description);
             reasons.insert(named.to_owned(), reason);
@@ -121,6 +123,20 @@ fn refused_snapshots(finished: &Finished, names: &[&SnapshotName]) -> BTreeMap<S
         }
     }
     reasons
+}
+
+/// Does a message name a dataset above one of the items?
+fn names_ancestor(finished: &Finished, names: &[&SnapshotName]) -> bool {
+    refusals(finished)
+        .filter_map(|(named, _)| DatasetPath::new(named).ok())
+        .any(|above| names.iter().any(|it| it.dataset().is_within(&above)))
+}
+
+/// What the kernel named, and the words for why.
+fn refusals(finished: &Finished) -> impl Iterator<Item = (&str, &str)> {
+    stderr::messages(&finished.stderr)
+        .filter_map(|line| line.strip_prefix("cannot create snapshot '"))
+        .filter_map(|rest| rest.split_once("': "))
 }
 
 /// Reasons of snapshots whose filesystem is missing, or which are there already.

@@ -30,7 +30,7 @@ fn taking(fake: &Arc<FakeZfs>, hooks: &str) -> Taking {
         SnapshotNaming::new("zrepl_", "dense", "UTC").expect("good"),
         Hooks::new(config, &|_| None).expect("good"),
     );
-    taking.pools = Pools::with_patience(taking.zfs.clone(), Duration::from_millis(200));
+    taking.pools = Pools::with_patience(taking.zfs.clone(), Duration::from_millis(500));
     taking
 }
 
@@ -133,6 +133,29 @@ async fn a_job_that_stops_leaves_the_other_filesystems_with_hooks_alone() {
 }
 
 #[tokio::test]
+async fn rounds_of_the_same_second_have_different_names() {
+    let fake = Arc::new(FakeZfs::with(&["p/a"]));
+    let mut taking = taking(&fake, "[]");
+    let stop = CancellationToken::new();
+    for _ in 0..2 {
+        let taken = taking.take(&Progress::default(), &stop).await;
+        taken.expect("all is well");
+    }
+    assert_eq!(fake.contents("p/a").len(), 2);
+
+    // Nobody waits for a year.
+    taking.naming = SnapshotNaming::new("zrepl_", "2006", "UTC").expect("good");
+    taking.last_name = None;
+    let begin = Instant::now();
+    let progress = Progress::default();
+    taking.take(&progress, &stop).await.expect("all is well");
+    let again = taking.take(&progress, &stop).await;
+    assert!(matches!(again, Err(RoundError::Incomplete)));
+    assert!(begin.elapsed() < WAIT_FOR_NAME);
+    assert_eq!(fake.contents("p/a").len(), 3);
+}
+
+#[tokio::test]
 async fn a_pool_that_does_not_answer_is_left_out_until_it_does() {
     use FilesystemState::{SnapDone, SnapError};
 
@@ -148,8 +171,6 @@ async fn a_pool_that_does_not_answer_is_left_out_until_it_does() {
         ("r", SnapDone),
     ];
     for is_later in [false, true] {
-        // For a name that is not taken.
-        tokio::time::sleep(Duration::from_secs(1)).await;
         let progress = incomplete(&mut taking).await;
         assert_eq!(shown(&progress), expected.map(|it| (it.0.to_owned(), it.1)));
         // Nobody waits for another pool, and for this one only once.
@@ -172,7 +193,6 @@ async fn a_pool_that_does_not_answer_is_left_out_until_it_does() {
     while taking.pools.check(&pool).is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
     let taken = taking.take(&Progress::default(), &stop).await;
     taken.expect("all is well");
     // The one that was given up, and the last.

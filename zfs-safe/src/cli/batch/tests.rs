@@ -65,6 +65,13 @@ fn the_snapshots_that_were_refused_fail_and_the_others_were_not_tried() {
         short(&fake.cli.snapshot(&snapshots(&["p/a@1", "p/b@1"]), &[])),
         ["NoSpace", "NoSpace"]
     );
+    // The limit of an ancestor may be the fault of any.
+    let script = "echo \"cannot create snapshot 'p': out of space\" >&2; exit 1";
+    let fake = Fake::new(script);
+    assert_eq!(
+        short(&fake.cli.snapshot(&snapshots(&["p/a@1", "p/b@1"]), &[])),
+        ["LimitReached", "LimitReached"]
+    );
 }
 
 #[test]
