@@ -260,6 +260,13 @@ impl FilesystemHooks {
 }
 
 impl Hook {
+    #[cfg_attr(
+        all(feature = "hook-mysql", feature = "hook-postgres"),
+        expect(
+            clippy::unnecessary_wraps,
+            reason = "without a feature, its hooks are refused"
+        )
+    )]
     fn new(
         config: &snapshotting::Hook,
         logged: usize,

@@ -43,7 +43,7 @@ impl Clock for SystemClock {
         match tokio::time::timeout(LONGEST, timer::sleep_until(sooner(at, self.now()))).await {
             Ok(Ok(())) | Err(_) => return,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "no timer: looking at the clock now and then")
+                tracing::debug!(%error, "no timer: looking at the clock now and then");
             }
         }
         tokio::time::sleep(left.min(PAUSE)).await;

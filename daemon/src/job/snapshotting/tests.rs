@@ -8,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use super::*;
 use crate::config;
 use crate::endpoint::fake_zfs::FakeZfs;
+use crate::hook::DuePostEdges;
 use crate::snapshot::report::FilesystemState;
 
 /// Rounds of a job whose filesystems are everything, with hooks as they are written in its configuration.
@@ -28,7 +29,7 @@ fn taking(fake: &Arc<FakeZfs>, hooks: &str) -> Taking {
         LocalZfs::new(Arc::clone(fake) as _).expect("has a version"),
         FilesystemFilter::everything(),
         SnapshotNaming::new("zrepl_", "dense", "UTC").expect("good"),
-        Hooks::new(config, &|_| None).expect("good"),
+        Hooks::new(config, &|_| None, DuePostEdges::default()).expect("good"),
     );
     taking.pools = Pools::with_patience(taking.zfs.clone(), Duration::from_millis(500));
     taking
