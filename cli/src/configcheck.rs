@@ -25,6 +25,8 @@ pub(crate) fn run(
     let loaded = config::load(path).and_then(|mut loaded| {
         if !options.skip_cert_check {
             config::check_certificates(&mut loaded, Timestamp::now());
+            // Mostly for the files that data source names lead to.
+            config::check_hooks(&mut loaded, &|name| std::env::var_os(name));
         }
         loaded.into_result()
     });

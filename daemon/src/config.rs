@@ -9,6 +9,7 @@ pub mod connection;
 mod decode;
 pub mod explain;
 pub mod global;
+mod hooks;
 pub mod job;
 mod load;
 mod problem;
@@ -20,6 +21,7 @@ mod warnings;
 
 pub use certificates::check_certificates;
 pub use decode::node::Position;
+pub use hooks::check_hooks;
 pub use load::{ConfigError, Loaded, load, parse};
 pub use problem::{Problem, Problems, Severity};
 

@@ -29,16 +29,14 @@ use std::sync::Arc;
 
 use zfs_safe::name::{DatasetPath, SnapshotName};
 
+#[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+use crate::causes::chain;
 use crate::config::snapshotting::{self, Snapshotting};
 use crate::environment::{self, EnvironmentError, Variables};
 use crate::filter::FilesystemFilter;
 
 pub use around::{Around, Outcome, Progress};
 pub use due::DuePostEdges;
-#[cfg(feature = "hook-mysql")]
-pub use mysql::AddressError as MysqlAddressError;
-#[cfg(feature = "hook-postgres")]
-pub use postgres::AddressError as PostgresAddressError;
 
 /// The hooks of a job, in the order of its configuration.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +73,17 @@ pub struct Unused {
     pub name: String,
 }
 
+/// A hook that fails whenever it is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Its place in the configuration, from 1.
+    pub number: usize,
+    /// What it is called in the log.
+    pub name: String,
+    /// Why.
+    pub error: String,
+}
+
 /// Why a job cannot have its hooks.
 #[derive(Debug, thiserror::Error)]
 pub enum HooksError {
@@ -94,10 +103,6 @@ pub enum HooksError {
 /// Why a hook cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
-    /// The data source name of a MySQL hook.
-    #[cfg(feature = "hook-mysql")]
-    #[error(transparent)]
-    Mysql(MysqlAddressError),
     /// It was left out when zrepl was compiled.
     #[error(
         "this zrepl has no hooks of type {kind}: it was compiled without the feature {feature}; install one that has it, or remove the hook"
@@ -108,10 +113,6 @@ pub enum HookError {
         /// The feature of cargo.
         feature: &'static str,
     },
-    /// The data source name of a PostgreSQL hook.
-    #[cfg(feature = "hook-postgres")]
-    #[error(transparent)]
-    Postgres(PostgresAddressError),
 }
 
 /// One hook of a job.
@@ -130,6 +131,17 @@ enum Action {
     Mysql(mysql::LockTables),
     #[cfg(feature = "hook-postgres")]
     Postgres(Box<postgres::Checkpoint>),
+    /// A database that we cannot use as it is configured. Like one that does not answer, it concerns only the filesystems that it is
+    /// for, and only if that is fatal; zrepl 0.7.0 notices it no earlier.
+    #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+    Unusable {
+        /// What it is called in the log.
+        name: &'static str,
+        /// What the status shows of it when it has run.
+        report: String,
+        /// Why.
+        error: String,
+    },
 }
 
 impl Hooks {
@@ -153,6 +165,19 @@ impl Hooks {
         });
         let hooks = hooks.collect::<Result<_, _>>()?;
         Ok(Self { hooks, due })
+    }
+
+    /// Those that cannot work as they are configured.
+    pub fn unusable(&self) -> impl Iterator<Item = Unusable> {
+        self.hooks.iter().zip(1..).filter_map(|(hook, number)| {
+            let error = hook.unusable()?.to_owned();
+            let name = hook.to_string();
+            Some(Unusable {
+                number,
+                name,
+                error,
+            })
+        })
     }
 
     /// The hooks that run around snapshots of this filesystem, if there are any.
@@ -202,6 +227,23 @@ impl Unused {
     }
 }
 
+impl Unusable {
+    /// Says so in the log.
+    pub fn log(&self) {
+        let Self {
+            number,
+            name,
+            error,
+        } = self;
+        tracing::error!(
+            hook = name.as_str(),
+            hook_number = number,
+            err = error.as_str(),
+            "this hook cannot work as it is configured, it will fail whenever it is run"
+        );
+    }
+}
+
 impl FilesystemHooks {
     /// The filesystem.
     pub fn filesystem(&self) -> &DatasetPath {
@@ -215,6 +257,13 @@ impl FilesystemHooks {
 }
 
 impl Hook {
+    #[cfg_attr(
+        all(feature = "hook-mysql", feature = "hook-postgres"),
+        expect(
+            clippy::unnecessary_wraps,
+            reason = "without one of the features it may fail"
+        )
+    )]
     fn new(
         config: &snapshotting::Hook,
         logged: usize,
@@ -231,16 +280,34 @@ impl Hook {
             },
             #[cfg(feature = "hook-mysql")]
             snapshotting::Hook::MysqlLockTables(config) => Self {
-                action: Action::Mysql(mysql::LockTables::new(config).map_err(HookError::Mysql)?),
+                action: match mysql::LockTables::new(config) {
+                    Ok(tables) => Action::Mysql(tables),
+                    Err(error) => {
+                        let error = chain(&error);
+                        Action::Unusable {
+                            name: mysql::NAME,
+                            report: mysql::report_failed(&error),
+                            error,
+                        }
+                    }
+                },
                 filter: config.filesystems.clone(),
                 fatal: config.err_is_fatal,
                 timeout: config.timeout.duration(),
             },
             #[cfg(feature = "hook-postgres")]
             snapshotting::Hook::PostgresCheckpoint(config) => Self {
-                action: Action::Postgres(Box::new(
-                    postgres::Checkpoint::new(config, variables).map_err(HookError::Postgres)?,
-                )),
+                action: match postgres::Checkpoint::new(config, variables) {
+                    Ok(checkpoint) => Action::Postgres(Box::new(checkpoint)),
+                    Err(error) => {
+                        let error = chain(&error);
+                        Action::Unusable {
+                            name: postgres::NAME,
+                            report: postgres::report_failed(&error),
+                            error,
+                        }
+                    }
+                },
                 filter: config.filesystems.clone(),
                 fatal: config.err_is_fatal,
                 timeout: config.timeout.duration(),
@@ -270,6 +337,16 @@ impl Hook {
             Action::Mysql(_) => true,
             #[cfg(feature = "hook-postgres")]
             Action::Postgres(_) => false,
+            #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+            Action::Unusable { .. } => false,
+        }
+    }
+
+    fn unusable(&self) -> Option<&str> {
+        match &self.action {
+            #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+            Action::Unusable { error, .. } => Some(error),
+            _ => None,
         }
     }
 
@@ -284,9 +361,11 @@ impl fmt::Display for Hook {
         match &self.action {
             Action::Command(command) => command.path().display().fmt(f),
             #[cfg(feature = "hook-mysql")]
-            Action::Mysql(_) => f.write_str("MySQL FLUSH TABLES WITH READ LOCK"),
+            Action::Mysql(_) => f.write_str(mysql::NAME),
             #[cfg(feature = "hook-postgres")]
-            Action::Postgres(_) => f.write_str("postgres checkpoint"),
+            Action::Postgres(_) => f.write_str(postgres::NAME),
+            #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+            Action::Unusable { name, .. } => f.write_str(name),
         }
     }
 }

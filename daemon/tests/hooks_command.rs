@@ -521,17 +521,48 @@ fn filesystems_are_divided_by_whether_hooks_run() {
     assert!(hooks.for_filesystem(&path("tank")).is_none());
 }
 
+#[tokio::test]
+#[cfg(all(feature = "hook-mysql", feature = "hook-postgres"))]
+async fn a_database_that_cannot_be_used_fails_its_own_hook_only() {
+    let databases = [
+        (
+            "type: mysql-lock-tables, dsn: \"u@tcp(h)/?tls=true\"",
+            "FLUSH TABLES WITH READ LOCK: tls=true in the dsn is not supported",
+        ),
+        (
+            "type: postgres-checkpoint, dsn: \"host=h sslrootcert=/nonexistent\"",
+            "postgres CHECKPOINT failed: cannot parse ca file: /nonexistent: cannot read the file",
+        ),
+    ];
+    for (database, expected) in databases {
+        for (fatal, statuses) in [
+            (false, "Ok Err Ok SkippedDueToPreErr Ok"),
+            (true, "Ok Err SkippedDueToFatalErr SkippedDueToFatalErr Ok"),
+        ] {
+            let list = format!(
+                "[{{type: command, path: /bin/true}}, {{{database}, filesystems: {{\"<\": true}}, err_is_fatal: {fatal}}}]"
+            );
+            let (log, guard) = Log::start();
+            let seen = run_around_success(&list).await;
+            drop(guard);
+            assert_eq!(seen.statuses(), statuses);
+            assert_eq!(seen.snapshot(), !fatal);
+            assert!(seen.report(1).starts_with(expected), "{}", seen.report(1));
+            let logged = |(level, line): &(Level, String)| {
+                *level == Level::ERROR
+                    && line.contains("hook invocation failed for pre-edge")
+                    && line.contains(expected)
+            };
+            assert!(log.take().iter().any(logged));
+        }
+    }
+}
+
 #[test]
-fn hooks_that_cannot_be_had_are_named() {
-    let list = "[{type: command, path: /a}, {type: mysql-lock-tables, dsn: \"u@tcp(h)/?tls=true\", filesystems: {\"<\": true}}]";
-    let error = configured(list).expect_err("no TLS");
-    let text = zrepl_daemon::causes::chain(&error);
-    if cfg!(feature = "hook-mysql") {
-        assert!(
-            text.starts_with("create hook #2: tls=true in the dsn is not supported"),
-            "{text}"
-        );
-    } else {
+fn hooks_that_this_program_does_not_have_are_named() {
+    if cfg!(not(feature = "hook-mysql")) {
+        let list = "[{type: command, path: /a}, {type: mysql-lock-tables, dsn: \"u@tcp(h)/?tls=true\", filesystems: {\"<\": true}}]";
+        let text = zrepl_daemon::causes::chain(&configured(list).expect_err("left out"));
         assert!(
             text.starts_with("create hook #2: this zrepl has no hooks of type mysql-lock-tables"),
             "{text}"

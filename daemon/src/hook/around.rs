@@ -251,7 +251,7 @@ impl Hook {
                 let error = result.err().map(|error| chain(&error));
                 let report = match &error {
                     None => "postgres CHECKPOINT completed".to_owned(),
-                    Some(error) => format!("postgres CHECKPOINT failed: {error}"),
+                    Some(error) => super::postgres::report_failed(error),
                 };
                 Ended {
                     report,
@@ -259,6 +259,12 @@ impl Hook {
                     held,
                 }
             }
+            #[cfg(any(feature = "hook-mysql", feature = "hook-postgres"))]
+            Action::Unusable { report, .. } => Ended {
+                report: report.clone(),
+                error: Some(report.clone()),
+                held,
+            },
         }
     }
 }

@@ -15,7 +15,7 @@ use mysql_async::prelude::Queryable;
 use super::patience::{GivenUp, Patience};
 use crate::config::snapshotting::MysqlHook;
 use address::Address;
-pub use address::AddressError;
+pub(super) use address::AddressError;
 
 /// A server.
 #[derive(Debug)]
@@ -88,8 +88,16 @@ fn cause(error: mysql_async::Error) -> Cause {
     }
 }
 
+/// What the hook is called in the log.
+pub(super) const NAME: &str = "MySQL FLUSH TABLES WITH READ LOCK";
+
 pub(super) const LOCK: &str = "FLUSH TABLES WITH READ LOCK";
 pub(super) const UNLOCK: &str = "UNLOCK TABLES";
+
+/// What the status shows of a lock that was not taken.
+pub(super) fn report_failed(error: &str) -> String {
+    format!("{LOCK}: {error}")
+}
 
 /// How long the end of a connection that has done its work may take.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use super::patience::{GivenUp, Patience};
 use crate::config::snapshotting::PostgresHook;
 use crate::environment::Variables;
 use address::Address;
-pub use address::AddressError;
+use address::AddressError;
 
 /// A server.
 #[derive(Debug)]
@@ -58,7 +58,15 @@ pub(super) enum CheckpointError {
     },
 }
 
+/// What the hook is called in the log.
+pub(super) const NAME: &str = "postgres checkpoint";
+
 const STATEMENT: &str = "CHECKPOINT";
+
+/// What the status shows of a checkpoint that failed.
+pub(super) fn report_failed(error: &str) -> String {
+    format!("postgres CHECKPOINT failed: {error}")
+}
 
 /// How long the end of a connection that has done its work may take.
 const FAREWELL: Duration = Duration::from_secs(1);

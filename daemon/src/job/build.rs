@@ -147,6 +147,9 @@ impl<'a> Builder<'a> {
             let name = self.handle.name.clone();
             BuildError::Hooks { name, source }
         })?;
+        for hook in hooks.unusable() {
+            self.span.in_scope(|| hook.log());
+        }
         let zfs = self.environment.zfs.clone();
         Ok(Some(Snapping::new(config, zfs, filesystems.clone(), hooks)))
     }

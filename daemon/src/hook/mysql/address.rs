@@ -16,7 +16,7 @@ pub(super) struct Address {
 
 /// Why a data source name is of no use to us.
 #[derive(Debug, thiserror::Error)]
-pub enum AddressError {
+pub(in crate::hook) enum AddressError {
     /// Neither `tcp` nor `unix`.
     #[error("the dsn has an unknown network {0:?}: it must be tcp or unix")]
     Network(String),

@@ -30,7 +30,7 @@ pub(super) struct Address {
 
 /// Why a data source name is of no use to us.
 #[derive(Debug, thiserror::Error)]
-pub enum AddressError {
+pub(in crate::hook) enum AddressError {
     /// A parameter that this zrepl does not have.
     #[error("parameter {key:?} of the dsn is not supported: {advice}")]
     Unsupported {

@@ -162,3 +162,16 @@ async fn a_snapshot_that_takes_long_does_not_cost_the_hooks_after_it() {
     ended.expect("ended in time");
     assert_eq!(trace, "snapshot\na post_snapshot\na ended\n");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg(feature = "hook-mysql")]
+async fn a_database_that_cannot_be_used_keeps_nothing_else_from_running() {
+    let bed = Bed::new();
+    let unusable = "{type: mysql-lock-tables, dsn: 'u@tcp(h)/?tls=true', filesystems: {'<': true}}";
+    let hooks = format!("{unusable}, {}", bed.hook("a", "0", "1m"));
+    let (ended, trace) = bed
+        .stopped_at(filesystem(), &[hooks], &["a post_snapshot"])
+        .await;
+    ended.expect("ended in time");
+    assert!(trace.contains("a pre_snapshot"), "{trace}");
+}
