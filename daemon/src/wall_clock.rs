@@ -40,9 +40,11 @@ impl Clock for SystemClock {
             return;
         }
         #[cfg(target_os = "linux")]
-        match timer::sleep_until(sooner(at, self.now())).await {
-            Ok(()) => return,
-            Err(error) => tracing::debug!(%error, "no timer: looking at the clock now and then"),
+        match tokio::time::timeout(LONGEST, timer::sleep_until(sooner(at, self.now()))).await {
+            Ok(Ok(())) | Err(_) => return,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no timer: looking at the clock now and then");
+            }
         }
         tokio::time::sleep(left.min(PAUSE)).await;
     }
@@ -52,7 +54,7 @@ impl Clock for SystemClock {
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// A clock that is set between the look at it and the moment at which the timer runs tells nobody. That shall not cost more than
-/// this.
+/// this, by the clock if it was set forward, and by tokio's, which goes on whatever happens to that one, if it was set back.
 #[cfg(target_os = "linux")]
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -81,6 +83,18 @@ mod tests {
     #[cfg(not(target_os = "linux"))]
     async fn a_clock_that_may_be_set_is_looked_at_again() {
         SystemClock.sleep_until(Timestamp::MAX).await;
+    }
+
+    /// As if the clock had been set back just before the timer was started: what has passed here is tokio's time only.
+    #[tokio::test(start_paused = true)]
+    #[cfg(target_os = "linux")]
+    async fn a_clock_that_does_not_advance_is_looked_at_after_an_hour() {
+        let begun = tokio::time::Instant::now();
+        let at = SystemClock.now() + 10 * LONGEST;
+        let waiting = SystemClock.sleep_until(at);
+        let ended = tokio::time::timeout(2 * LONGEST, waiting).await;
+        ended.expect("somebody looks");
+        assert_eq!(begun.elapsed(), LONGEST);
     }
 
     #[test]
