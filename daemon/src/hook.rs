@@ -26,6 +26,7 @@ mod report;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zfs_safe::name::{DatasetPath, SnapshotName};
 
@@ -121,7 +122,7 @@ struct Hook {
     action: Action,
     filter: FilesystemFilter,
     fatal: bool,
-    timeout: std::time::Duration,
+    timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -158,8 +159,10 @@ impl Hooks {
             Snapshotting::Manual(_) => &[],
         };
         let logged = environment::hook_log_size(variables)?;
+        let edges = hooks.iter().map(|hook| hook.timeout().saturating_mul(2));
+        let all_edges = edges.fold(Duration::ZERO, Duration::saturating_add);
         let hooks = hooks.iter().zip(1..).map(|(config, number)| {
-            Hook::new(config, logged, variables)
+            Hook::new(config, logged, all_edges, variables)
                 .map(Arc::new)
                 .map_err(|source| HooksError::Hook { number, source })
         });
@@ -267,20 +270,22 @@ impl Hook {
     fn new(
         config: &snapshotting::Hook,
         logged: usize,
+        all_edges: Duration,
         variables: Variables<'_>,
     ) -> Result<Self, HookError> {
         // Which of them are asked for anything depends on features.
-        let _ = variables;
+        let _ = (all_edges, variables);
+        let timeout = config.timeout();
         Ok(match config {
             snapshotting::Hook::Command(config) => Self {
                 action: Action::Command(command::Command::new(config, logged)),
                 filter: config.filesystems.clone(),
                 fatal: config.err_is_fatal,
-                timeout: config.timeout.duration(),
+                timeout,
             },
             #[cfg(feature = "hook-mysql")]
             snapshotting::Hook::MysqlLockTables(config) => Self {
-                action: match mysql::LockTables::new(config) {
+                action: match mysql::LockTables::new(config, all_edges) {
                     Ok(tables) => Action::Mysql(tables),
                     Err(error) => {
                         let error = chain(&error);
@@ -293,7 +298,7 @@ impl Hook {
                 },
                 filter: config.filesystems.clone(),
                 fatal: config.err_is_fatal,
-                timeout: config.timeout.duration(),
+                timeout,
             },
             #[cfg(feature = "hook-postgres")]
             snapshotting::Hook::PostgresCheckpoint(config) => Self {
@@ -310,7 +315,7 @@ impl Hook {
                 },
                 filter: config.filesystems.clone(),
                 fatal: config.err_is_fatal,
-                timeout: config.timeout.duration(),
+                timeout,
             },
             #[cfg(not(feature = "hook-mysql"))]
             snapshotting::Hook::MysqlLockTables(_) => {

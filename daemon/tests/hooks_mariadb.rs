@@ -184,6 +184,41 @@ async fn tables_are_locked_during_the_snapshot_and_not_after_it() {
 }
 
 #[tokio::test]
+async fn the_server_does_not_wait_for_a_host_that_has_vanished() {
+    let Some(db) = MariaDb::start().await else {
+        return;
+    };
+    let mut connection = db.connect().await;
+    let log = "SET GLOBAL log_output = 'TABLE', GLOBAL general_log = ON";
+    execute(&mut connection, &[log]).await;
+    // For all edges, and a snapshot that takes ten minutes.
+    let lock = db.hook("root", "timeout: 7s");
+    let hooks = format!(
+        "{}, {{type: command, path: /bin/true, timeout: 20m}}]",
+        lock.trim_end_matches(']')
+    );
+    assert_eq!(
+        run_around_success(&hooks).await.statuses(),
+        "Ok Ok Ok Ok Ok"
+    );
+    // Unless somebody knows better: the server may well close the connection then.
+    let dsn = format!("root@unix({})/?wait_timeout=1", db.socket);
+    let seen = run(&hook(&dsn, ""), &CancellationToken::new(), async || {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        free_again(&db).await;
+        Ok(())
+    })
+    .await;
+    assert_eq!(seen.statuses(), "Ok Ok Err");
+    let limits: Vec<String> = connection
+        .query("SELECT argument FROM mysql.general_log WHERE argument LIKE 'SET SESSION wait_timeout%'")
+        .await
+        .expect("answered");
+    let seconds = 600 + 2 * 7 + 2 * 1200;
+    assert_eq!(limits, [format!("SET SESSION wait_timeout = {seconds}")]);
+}
+
+#[tokio::test]
 async fn a_fatal_failure_of_a_later_hook_unlocks() {
     let Some(db) = MariaDb::start().await else {
         return;

@@ -309,6 +309,17 @@ kinds! {
     }
 }
 
+impl Hook {
+    /// How long each of its edges may take.
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Self::Command(hook) => hook.timeout.duration(),
+            Self::PostgresCheckpoint(hook) => hook.timeout.duration(),
+            Self::MysqlLockTables(hook) => hook.timeout.duration(),
+        }
+    }
+}
+
 section! {
     /// A program that runs before and after the snapshot of each filesystem.
     pub struct CommandHook {

@@ -22,6 +22,8 @@ pub(super) use address::AddressError;
 pub(super) struct LockTables {
     address: Address,
     timeout: Duration,
+    /// The longest that the lock may have to be held.
+    longest: Duration,
 }
 
 /// Why the lock could not be taken, or was not held until the end.
@@ -94,6 +96,14 @@ pub(super) const NAME: &str = "MySQL FLUSH TABLES WITH READ LOCK";
 pub(super) const LOCK: &str = "FLUSH TABLES WITH READ LOCK";
 pub(super) const UNLOCK: &str = "UNLOCK TABLES";
 
+/// More than a snapshot takes, even of a pool that is very busy.
+const SNAPSHOT: Duration = Duration::from_secs(600);
+
+/// As servers like it: some accept no more than this in `wait_timeout`, others a year.
+fn in_seconds(duration: Duration) -> u64 {
+    duration.as_secs().clamp(1, 2_147_483)
+}
+
 /// What the status shows of a lock that was not taken.
 pub(super) fn report_failed(error: &str) -> String {
     format!("{LOCK}: {error}")
@@ -108,10 +118,12 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Lock(Conn);
 
 impl LockTables {
-    pub(super) fn new(config: &MysqlHook) -> Result<Self, AddressError> {
+    /// `all_edges` is what all hooks of the job may take together.
+    pub(super) fn new(config: &MysqlHook, all_edges: Duration) -> Result<Self, AddressError> {
         Ok(Self {
             address: Address::new(&config.dsn)?,
             timeout: config.timeout.duration(),
+            longest: all_edges.saturating_add(SNAPSHOT),
         })
     }
 
@@ -148,10 +160,18 @@ impl LockTables {
         })?;
         let mut lock = Lock(connection);
         // Lest the server goes on waiting for the lock after we have given up, and writers behind it.
-        let seconds = self.timeout.as_secs().saturating_add(1).min(31_536_000);
-        let limit = format!("SET SESSION lock_wait_timeout = {seconds}");
-        for statement in [limit.as_str(), LOCK] {
-            lock.execute(statement)
+        let wait = in_seconds(self.timeout.saturating_add(Duration::from_secs(1)));
+        let mut statements = vec![format!("SET SESSION lock_wait_timeout = {wait}")];
+        if !self.address.has_wait_timeout() {
+            // A host that loses its power or its network closes no connection: the lock would stay for as long as the server waits for
+            // another statement, which is 8 hours unless somebody has changed that. Nor may the server lose patience before the post
+            // edge, so it is told to wait for all that may come before it.
+            let idle = in_seconds(self.longest);
+            statements.push(format!("SET SESSION wait_timeout = {idle}"));
+        }
+        statements.push(LOCK.to_owned());
+        for statement in statements {
+            lock.execute(&statement)
                 .await
                 .map_err(|error| self.refused(error))?;
         }

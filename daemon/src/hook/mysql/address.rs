@@ -2,6 +2,7 @@
 //! driver's, and others, which are variables of the session.
 
 use std::fmt;
+use std::time::Duration;
 
 use mysql_async::{Opts, OptsBuilder};
 
@@ -10,6 +11,8 @@ use crate::hook::dsn::MysqlDsn;
 /// How to reach a server, checked.
 pub(super) struct Address {
     options: Opts,
+    /// Does the name say how long the server waits for statements?
+    has_wait_timeout: bool,
     /// What errors show: no password.
     shown: String,
 }
@@ -83,6 +86,7 @@ impl Address {
             .stmt_cache_size(0)
             .max_allowed_packet(Some(MAX_PACKET))
             .wait_timeout(Some(WAIT_TIMEOUT))
+            .tcp_keepalive(Some(KEEPALIVE))
             .secure_auth(dsn.switch("allowOldPasswords") != Some(true))
             .enable_cleartext_plugin(dsn.switch("allowCleartextPasswords") == Some(true));
         let options = match dsn.net() {
@@ -95,8 +99,14 @@ impl Address {
         };
         Ok(Self {
             options: options.into(),
+            has_wait_timeout: dsn.parameters().keys().any(|name| is_wait_timeout(name)),
             shown: format!("MySQL ({dsn})"),
         })
+    }
+
+    /// Does the name itself say how long the server waits for statements?
+    pub(super) fn has_wait_timeout(&self) -> bool {
+        self.has_wait_timeout
     }
 
     pub(super) fn options(&self) -> Opts {
@@ -104,8 +114,19 @@ impl Address {
     }
 }
 
-/// The default of servers, in seconds; the driver would ask for it.
+/// In seconds. It tells the server nothing: the driver only compares it to the age of connections in a pool, of which there is none
+/// here, and would ask the server for it.
 const WAIT_TIMEOUT: usize = 28_800;
+
+/// How often a connection that is silent during a long snapshot is asked whether the other side is still there. It also keeps
+/// firewalls from forgetting it.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// `wait_timeout`, or `@@session.wait_timeout`.
+fn is_wait_timeout(name: &str) -> bool {
+    let variable = name.rsplit(['@', '.']).next();
+    variable.is_some_and(|variable| variable.eq_ignore_ascii_case("wait_timeout"))
+}
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,6 +204,7 @@ mod tests {
         assert_eq!(options.setup(), ["SET sql_mode = 'ANSI'"]);
         assert_eq!(options.socket(), None);
         assert!(!options.prefer_socket());
+        assert_eq!(options.tcp_keepalive(), Some(Duration::from_secs(60)));
         let options = of("unix(/run/x.sock)/?tls=true");
         assert_eq!(options.socket(), Some("/run/x.sock"));
         assert_eq!(options.user(), None);
