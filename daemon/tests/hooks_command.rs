@@ -233,7 +233,7 @@ async fn a_program_that_hangs_is_killed_with_its_children() {
     assert_eq!(seen.statuses(), "Err Ok SkippedDueToPreErr");
     assert!(seen.took < Duration::from_secs(10), "{:?}", seen.took);
     let report = seen.report(0);
-    let expected = "command hook failed with \"timed out after 500ms: signal: killed";
+    let expected = "command hook failed with \"timed out after 500ms: signal: killed, with its process group\"";
     assert!(report.starts_with(expected), "{report}");
     for file in ["child", "leader"] {
         assert!(ends_soon(scripts.pid(file)), "{file}");

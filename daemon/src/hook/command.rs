@@ -1,7 +1,7 @@
 //! Hooks that are programs: a snapshot's name flows in through the environment, lines flow out to the log, and the exit status
 //! decides. Variables and texts are those of zrepl 0.7.0.
 //!
-//! A program runs in a process group of its own, and all of it is killed when the program takes too long or the job is stopped.
+//! A program runs in a process group of its own, and all of the group is killed when the program takes too long or the job is stopped.
 //! zrepl 0.7.0 kills the program alone, and then waits until whatever it started closes its output, if it ever does. What a program
 //! leaves running on purpose is left alone; only what it prints is not waited for.
 
@@ -116,7 +116,7 @@ impl Invocation<'_> {
     }
 }
 
-/// A program that runs. Dropping it kills it, and all that it has started.
+/// A program that runs. Dropping it kills it, and its process group.
 #[derive(Debug)]
 struct Running(Child);
 

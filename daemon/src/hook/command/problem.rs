@@ -35,7 +35,7 @@ pub(in crate::hook) enum CommandError {
         source: io::Error,
     },
     /// It took too long, or the job was stopped.
-    #[error("{reason}: signal: killed, with all processes that it had started")]
+    #[error("{reason}: signal: killed, with its process group")]
     Killed {
         /// Why.
         reason: GivenUp,
