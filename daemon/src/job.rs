@@ -148,9 +148,11 @@ impl Handle {
         &self.signals
     }
 
-    /// Has snapshots taken at once, or right after those that are being taken.
+    /// Has snapshots taken at once, or right after those that are being taken. A job that has ended takes none.
     pub fn snapshot_now(&self) -> Result<(), SignalError> {
-        let snapper = self.snapper.as_ref().ok_or(SignalError::NoSnapshots)?;
+        let snapper = self.snapper.as_ref();
+        let snapper = snapper.filter(|snapper| !snapper.is_stopped());
+        let snapper = snapper.ok_or(SignalError::NoSnapshots)?;
         snapper.snapshot_now();
         Ok(())
     }
@@ -230,7 +232,7 @@ impl Job {
     /// Begins to listen, if it is a job that listens, and returns what remains to be run until the job ends. Cancelling `stop` ends
     /// it: streams are cut so that they can be resumed. A job that cannot listen says so in the log and ends at once.
     pub fn start(self, stop: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-        let Self { span, work, .. } = self;
+        let Self { span, work, handle } = self;
         let started = span.in_scope(|| {
             tracing::info!("starting job");
             match work {
@@ -240,6 +242,9 @@ impl Job {
                     Err(error) => {
                         let error = crate::causes::chain(&error);
                         tracing::error!(err = %error, "cannot listen");
+                        if let Some(snapper) = &handle.snapper {
+                            snapper.stop();
+                        }
                         Started::Ended
                     }
                 },

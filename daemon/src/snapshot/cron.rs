@@ -141,6 +141,11 @@ impl Cron {
         self.phase = Phase::Stopped;
     }
 
+    /// Has [`Self::stop`] been called?
+    pub fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopped
+    }
+
     /// Does a round run?
     pub fn is_running(&self) -> bool {
         self.phase == Phase::Running

@@ -147,6 +147,11 @@ impl Periodic {
         self.error = Some("context canceled".to_owned());
     }
 
+    /// Has [`Self::stop`] been called?
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, State::Stopped)
+    }
+
     /// How zrepl 0.7.0 calls what is being done; `planned` if the round that runs knows its filesystems.
     pub fn state(&self, planned: bool) -> PeriodicState {
         match self.state {

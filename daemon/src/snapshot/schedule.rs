@@ -69,7 +69,7 @@ struct State {
 enum Timing {
     Periodic(Periodic),
     Cron(Cron),
-    Manual,
+    Manual { stopped: bool },
 }
 
 impl Snapper {
@@ -85,7 +85,7 @@ impl Snapper {
 
     /// Takes none; what is asked of it is passed on to the job.
     pub fn manual() -> Self {
-        Self::new(Timing::Manual)
+        Self::new(Timing::Manual { stopped: false })
     }
 
     fn new(timing: Timing) -> Self {
@@ -140,7 +140,7 @@ impl Snapper {
                 errors: Some(cron.errors()).filter(|errors| !errors.is_empty()),
                 progress: state.progress.now(),
             }),
-            Timing::Manual => Report::Manual,
+            Timing::Manual { .. } => Report::Manual,
         }
     }
 
@@ -172,11 +172,25 @@ impl Snapper {
                 }
             }
         }
+        self.stop();
+    }
+
+    /// Nothing more is going to happen.
+    pub fn stop(&self) {
         self.transition(|state| match &mut state.timing {
             Timing::Periodic(periodic) => periodic.stop(),
             Timing::Cron(cron) => cron.stop(),
-            Timing::Manual => {}
+            Timing::Manual { stopped } => *stopped = true,
         });
+    }
+
+    /// Is nothing more going to happen?
+    pub fn is_stopped(&self) -> bool {
+        match &self.state().timing {
+            Timing::Periodic(periodic) => periodic.is_stopped(),
+            Timing::Cron(cron) => cron.is_stopped(),
+            Timing::Manual { stopped } => *stopped,
+        }
     }
 
     /// One round, and the clock at the same time.
@@ -215,7 +229,7 @@ impl Snapper {
         self.transition(|state| match &mut state.timing {
             Timing::Periodic(periodic) => periodic.ended(result),
             Timing::Cron(cron) => cron.ended(result),
-            Timing::Manual => {}
+            Timing::Manual { .. } => {}
         });
         self.ended.notify_one();
     }
@@ -224,7 +238,7 @@ impl Snapper {
         match &mut self.state().timing {
             Timing::Periodic(periodic) => periodic.next(now),
             Timing::Cron(cron) => cron.next(now),
-            Timing::Manual => Next::Wait,
+            Timing::Manual { .. } => Next::Wait,
         }
     }
 
@@ -232,7 +246,7 @@ impl Snapper {
         match &mut self.state().timing {
             Timing::Periodic(periodic) => periodic.request(),
             Timing::Cron(cron) => cron.request(),
-            Timing::Manual => self.ended.notify_one(),
+            Timing::Manual { .. } => self.ended.notify_one(),
         }
     }
 
@@ -265,7 +279,7 @@ impl Snapper {
             match &mut state.timing {
                 Timing::Periodic(periodic) => periodic.begin(now),
                 Timing::Cron(cron) => cron.begin(now),
-                Timing::Manual => {}
+                Timing::Manual { .. } => {}
             }
         });
         progress
@@ -290,7 +304,7 @@ impl State {
     fn periodic_state(&self) -> Option<super::report::PeriodicState> {
         match &self.timing {
             Timing::Periodic(periodic) => Some(periodic.state(self.progress.is_planned())),
-            Timing::Cron(_) | Timing::Manual => None,
+            Timing::Cron(_) | Timing::Manual { .. } => None,
         }
     }
 }

@@ -218,6 +218,10 @@ async fn a_job_that_cannot_listen_ends_alone() {
     let directory = directory();
     let name_taken = "
 - {type: sink, name: other, root_fs: tank/pulled, serve: {type: local, listener_name: l}}
+- {type: source, name: deaf, filesystems: {tank/src: true}, serve: {type: local, listener_name: l},
+   snapshotting: {type: periodic, interval: 1h, prefix: deaf_}}
+- {type: source, name: quiet, filesystems: {tank/src: true}, serve: {type: local, listener_name: l},
+   snapshotting: {type: manual}}
 ";
     let daemon = start(
         directory.path(),
@@ -227,6 +231,16 @@ async fn a_job_that_cannot_listen_ends_alone() {
     assert_came_to_the_receiver(&daemon.attempt("push", "push").await);
     let (_, status) = daemon.ask("/status", "").await;
     assert!(status.contains("\"other\":{\"sink\":{\"Snapper\":null},\"type\":\"sink\"}"));
+    // Nobody is left who would take the snapshots.
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    let snapper = &status["Jobs"]["deaf"]["source"]["Snapper"]["Periodic"];
+    // The number of Stopped.
+    assert_eq!(snapper["State"], 64, "{status}");
+    for job in ["deaf", "quiet"] {
+        let signal = format!("{{\"Name\":\"{job}\",\"Op\":\"snapshot\"}}\n");
+        let (_, answer) = daemon.ask("/signal", &signal).await;
+        assert_eq!(answer, "this job takes no snapshots");
+    }
     daemon.end().await;
 }
 
