@@ -240,6 +240,52 @@ async fn a_program_that_hangs_is_killed_with_its_children() {
     }
 }
 
+/// Nobody else can open this file until the process ends, or for 45 seconds. Without Perl or leases there is none.
+#[cfg(target_os = "linux")]
+fn lease(path: &std::path::Path) -> Option<std::process::Child> {
+    use std::io::Read as _;
+
+    // F_SETLEASE and F_WRLCK.
+    let script = "$SIG{IO} = 'IGNORE'; open(F, '<', $ARGV[0]) or exit 1; fcntl(F, 1024, 1) or exit 1; \
+                  $| = 1; print '+'; sleep 100";
+    let mut child = Command::new("perl")
+        .args(["-e", script])
+        .arg(path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let mut answer = [0];
+    let output = child.stdout.as_mut().expect("piped");
+    let has_lease = output.read_exact(&mut answer).is_ok();
+    if !has_lease {
+        child.wait().ok()?;
+        return None;
+    }
+    Some(child)
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_filesystem_that_does_not_answer_is_given_up_and_what_starts_late_is_killed() {
+    let scripts = Scripts::new();
+    let hook = scripts.add("hook", "sleep 0.5; echo late >trace", "timeout: 500ms");
+    let Some(mut lease) = lease(&scripts.path("hook")) else {
+        println!("skipped: files cannot be leased here, or there is no perl");
+        return;
+    };
+    let seen = run_one(&hook).await;
+    assert_eq!(seen.statuses(), "Err Ok SkippedDueToPreErr");
+    let report = seen.report(0);
+    let expected =
+        "command hook failed with \"timed out after 500ms: the program has not started yet";
+    assert!(report.starts_with(expected), "{report}");
+    assert!(seen.took < Duration::from_secs(10), "{:?}", seen.took);
+    lease.kill().expect("ours");
+    lease.wait().expect("it ends");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(scripts.read("trace"), "");
+}
+
 #[tokio::test]
 async fn a_program_that_hangs_while_a_stranger_holds_its_output_does_not_hang_us() {
     let scripts = Scripts::new();

@@ -8,6 +8,7 @@
 mod output;
 mod problem;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -83,15 +84,23 @@ impl Command {
         invocation: &Invocation<'_>,
         patience: Patience<'_>,
     ) -> Result<(), CommandError> {
-        let mut running = Running::start(invocation)?;
-        let listening = Listening::start(&mut running.0, &self.path, self.logged);
-        let ended = patience.within(running.0.wait()).await;
-        let result = match ended {
-            Ok(Ok(status)) => CommandError::of_status(status),
-            Ok(Err(source)) => Err(CommandError::Wait { source }),
-            Err(given_up) => Err(running.kill(given_up).await),
+        let (mut running, mut listening) = (None, None);
+        let work = async {
+            let Running(child) = running.insert(Running::start(invocation).await?);
+            listening = Some(Listening::start(child, &self.path, self.logged));
+            let ended = child.wait().await;
+            ended.map_err(|source| CommandError::Wait { source })
         };
-        listening.end_within(LAST_WORDS).await;
+        let ended = patience.within(work).await;
+        let result = match (ended, &mut running) {
+            (Ok(Ok(status)), _) => CommandError::of_status(status),
+            (Ok(Err(error)), _) => Err(error),
+            (Err(reason), Some(running)) => Err(running.kill(reason).await),
+            (Err(reason), None) => Err(CommandError::NotStarted { reason }),
+        };
+        if let Some(listening) = listening {
+            listening.end_within(LAST_WORDS).await;
+        }
         result
     }
 }
@@ -121,9 +130,12 @@ impl Invocation<'_> {
 struct Running(Child);
 
 impl Running {
-    fn start(invocation: &Invocation<'_>) -> Result<Self, CommandError> {
-        let path = invocation.path;
-        tokio::process::Command::new(path)
+    /// On a thread that may be held up, as it is by a filesystem that hangs. What starts when nobody waits for it any more is killed,
+    /// because it is dropped.
+    async fn start(invocation: &Invocation<'_>) -> Result<Self, CommandError> {
+        let path = invocation.path.to_owned();
+        let mut command = tokio::process::Command::new(&path);
+        command
             .envs(
                 invocation
                     .variables
@@ -133,10 +145,19 @@ impl Running {
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map(Self)
-            .map_err(|source| CommandError::of_start(path, source))
+            .stderr(Stdio::piped());
+        let starting = tokio::task::spawn_blocking(move || {
+            let started = command.spawn();
+            started
+                .map(Self)
+                .map_err(|source| CommandError::of_start(&path, source))
+        });
+        starting.await.unwrap_or_else(|error| {
+            // The runtime ends, or there is a bug.
+            let path = invocation.path.to_owned();
+            let source = io::Error::other(error);
+            Err(CommandError::Start { path, source })
+        })
     }
 
     async fn kill(&mut self, reason: GivenUp) -> CommandError {

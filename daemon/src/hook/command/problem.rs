@@ -68,6 +68,14 @@ pub(in crate::hook) enum CommandError {
         /// Why not.
         source: io::Error,
     },
+    /// Starting it takes too long, or the job was stopped meanwhile.
+    #[error(
+        "{reason}: the program has not started yet, perhaps because its filesystem does not answer; it is killed if it starts after all"
+    )]
+    NotStarted {
+        /// Why it was given up.
+        reason: GivenUp,
+    },
     /// A signal that was not ours.
     #[error("signal: {}", signal_name(*number))]
     Signal {
@@ -101,6 +109,7 @@ impl CommandError {
         }
     }
 
+    /// Looks at the file, so it blocks like the start itself.
     pub(super) fn of_start(path: &Path, source: io::Error) -> Self {
         let no_exec = rustix::io::Errno::NOEXEC.raw_os_error();
         let exists = path.exists();
