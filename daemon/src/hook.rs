@@ -264,7 +264,7 @@ impl Hook {
         all(feature = "hook-mysql", feature = "hook-postgres"),
         expect(
             clippy::unnecessary_wraps,
-            reason = "without a feature, its hooks are refused"
+            reason = "without one of the features it may fail"
         )
     )]
     fn new(
