@@ -181,9 +181,9 @@ impl VersionMemory {
         Ok(snapshots)
     }
 
-    /// Forgets datasets that are not in `present`, so that memory does not grow with datasets that come and go.
-    pub fn retain(&self, present: impl Fn(&DatasetPath) -> bool) {
-        lock(&self.datasets).retain(|dataset, _| present(dataset));
+    /// Forgets a dataset, so that memory does not grow with datasets that come and go.
+    pub fn forget(&self, dataset: &DatasetPath) {
+        lock(&self.datasets).remove(dataset);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What ZFS lists, as both kinds of endpoints tell it: versions flow in, the answer of ListFilesystemVersions flows out. And what a
 //! listing of filesystems has found out that makes the listings of versions after it cheaper.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,13 @@ const GOOD_FOR: Duration = Duration::from_secs(60);
 /// What the latest listing of filesystems has read of each of them: by which listings of versions know that nothing has
 /// changed without asking again. Whoever lists filesystems wants to see them as they are then, so it serves once.
 #[derive(Debug, Default)]
-pub struct Listing(Mutex<Option<Read>>);
+pub struct Listing(Mutex<Latest>);
+
+#[derive(Debug, Default)]
+struct Latest {
+    listed: HashSet<DatasetPath>,
+    read: Option<Read>,
+}
 
 #[derive(Debug)]
 struct Read {
@@ -61,12 +67,24 @@ impl Listing {
     /// Keeps what was read of all filesystems, from the time `at` on, instead of anything before.
     pub fn keep(&self, at: Instant, evidence: impl IntoIterator<Item = (DatasetPath, Evidence)>) {
         let evidence = evidence.into_iter().collect();
-        *lock(&self.0) = Some(Read { at, evidence });
+        lock(&self.0).read = Some(Read { at, evidence });
+    }
+
+    /// These are there. Returns those of the listing before that are not any more.
+    pub fn gone<'a>(
+        &self,
+        there: impl IntoIterator<Item = &'a DatasetPath>,
+    ) -> HashSet<DatasetPath> {
+        let there: HashSet<_> = there.into_iter().cloned().collect();
+        let mut latest = lock(&self.0);
+        let mut gone = std::mem::replace(&mut latest.listed, there);
+        gone.retain(|dataset| !latest.listed.contains(dataset));
+        gone
     }
 
     /// What was read of a filesystem: the first time, and if that was not long before `now`.
     pub fn take(&self, dataset: &DatasetPath, now: Instant) -> Option<Evidence> {
-        let mut read = lock(&self.0);
+        let read = &mut lock(&self.0).read;
         let is_old = |read: &Read| now.saturating_duration_since(read.at) > GOOD_FOR;
         if read.as_ref().is_some_and(is_old) {
             *read = None;
@@ -76,7 +94,7 @@ impl Listing {
 
     /// Forgets a filesystem, because it was changed.
     pub fn forget(&self, dataset: &DatasetPath) {
-        if let Some(read) = &mut *lock(&self.0) {
+        if let Some(read) = &mut lock(&self.0).read {
             read.evidence.remove(dataset);
         }
     }
@@ -92,6 +110,16 @@ mod tests {
     use zrepl_proto::pdu::Check as _;
 
     use super::*;
+
+    #[test]
+    fn what_is_listed_no_more_is_told_once() {
+        let path = |name| DatasetPath::new(name).expect("valid");
+        let (one, two) = (path("p/one"), path("p/two"));
+        let listing = Listing::default();
+        assert_eq!(listing.gone([&one, &two]), HashSet::new());
+        assert_eq!(listing.gone([&two]), HashSet::from([one.clone()]));
+        assert_eq!(listing.gone([&one, &two]), HashSet::new());
+    }
 
     #[test]
     fn times_of_creation_are_those_that_every_peer_reads() {

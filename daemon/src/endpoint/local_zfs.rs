@@ -209,9 +209,12 @@ impl LocalZfs {
         finishing.join_all().await;
     }
 
-    /// Forgets which marks a dataset has; they are read anew when next asked for.
-    pub fn forget_marks(&self, dataset: &DatasetPath) {
-        self.0.marks.forget(dataset);
+    /// Forgets what is known of datasets; it is read anew when next asked for.
+    pub fn forget<'a>(&self, datasets: impl IntoIterator<Item = &'a DatasetPath>) {
+        for dataset in datasets {
+            self.0.marks.forget(dataset);
+            self.0.versions.forget(dataset);
+        }
     }
 
     /// Runs something that blocks. It runs to its end even if nobody waits for it any more.

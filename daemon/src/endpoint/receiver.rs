@@ -123,6 +123,8 @@ impl Endpoint for Receiver {
             Some((dataset.path.clone(), evidence))
         });
         self.listing.keep(begun, evidence);
+        let paths = listed.iter().map(|dataset| &dataset.path);
+        self.zfs.forget(&self.listing.gone(paths));
         let filesystems = listed
             .iter()
             .filter_map(|dataset| as_filesystem(&self.settings.root, dataset))

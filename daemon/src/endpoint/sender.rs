@@ -248,6 +248,7 @@ impl Job {
             Some((dataset.path.clone(), evidence))
         });
         self.listing.keep(begun, evidence);
+        zfs.forget(&self.listing.gone(found.iter().map(|dataset| &dataset.path)));
         let is_there: HashSet<_> = found.iter().map(|dataset| &dataset.path).collect();
         self.filesystems
             .retain(|dataset| is_there.contains(dataset));
